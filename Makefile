@@ -8,7 +8,7 @@ BIN   = $(VENV)/bin
 STAMP = $(VENV)/.setup-done
 CODE  = src tests $$(ls -d benchmarks 2>/dev/null)
 
-# Own variables of ours never reach pip or uv; a mirror set in PIP_* or UV_* works, and is never written down.
+# Whatever registry pip and uv are set up with is used, and never written down.
 UV_VERSION = 0.13.9
 COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS UV_CUSTOM_COMPILE_COMMAND='make lock' \
 	.lock-venv/bin/uv --quiet --no-config pip compile pyproject.toml --extra postgres \
@@ -41,7 +41,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 			exit 1; \
 		fi; \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
@@ -72,7 +72,7 @@ format: setup ## let ruff rewrite what it can
 
 lock: ## pin pyproject.toml's dependencies anew; `make lock UPGRADE=--upgrade` takes the newest of each
 	@test -x .lock-venv/bin/uv && .lock-venv/bin/uv --version | grep -q " $(UV_VERSION) " || { \
-		python=$$(command -v $(PYTHON) python3.11 python3 | head -n 1); rm -rf .lock-venv; \
+		for python in $(PYTHON) python3.11 python3; do command -v "$$python" >/dev/null && break; done; rm -rf .lock-venv; \
 		"$$python" -m venv .lock-venv && .lock-venv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	$(COMPILE) --group dev --output-file requirements/dev.txt >/dev/null
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/core.txt >/dev/null

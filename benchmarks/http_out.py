@@ -2,8 +2,8 @@
 
     python benchmarks/http_out.py [--requests 20000] [--in-flight 64] [--work-us 0] [--tls] [--http2]
 
-`--work-us` makes the asyncio thread do that much Python work for each answer, as a real node does: it shows what the two
-threads' struggle for the interpreter lock costs. Sender and receiver share the machine; only the sender is counted.
+`--work-us` makes the asyncio thread do that much Python work for each answer, as a real node does: it shows what the
+two threads' struggle for the interpreter lock costs. Sender and receiver share the machine; only the sender is counted.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ class _Load:
 async def _measure(url: str, options: argparse.Namespace) -> dict[str, float]:
     policy = EgressPolicy((ip_network("127.0.0.0/8"),), allow_http=True)
     load = _Load(url, options.requests, options.in_flight, options.work_us)
-    sender = Sender(
-        policy, on_answers=load.on_answers, loop=asyncio.get_running_loop(), http2=options.http2
-    )
+    sender = Sender(policy, on_answers=load.on_answers, loop=asyncio.get_running_loop(), http2=options.http2)
     load.sender = sender
     sender.start()
     gc.freeze()
@@ -136,6 +134,7 @@ async def _measure(url: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure once and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--in-flight", type=int, default=64)

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 SECOND = 1_000_000  # microseconds
@@ -46,7 +47,12 @@ class ManualClock:
 
 def to_rfc3339(at: int) -> str:
     """`2026-11-23T20:01:18.123456Z`: the one way instants are written for people and programs."""
-    return datetime.fromtimestamp(at // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at % SECOND:06d}Z"
+    return f"{_second_text(at // SECOND)}.{at % SECOND:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def from_rfc3339(text: str) -> int:

@@ -276,11 +276,10 @@ class Attempt(Value, frozen=True, kw_only=True):
     outcome: Outcome
     status_code: int | None = None
     error: str | None = None
-    response_headers: str | None = None  # JSON array of [name, value]
+    response_headers: str | None = None  # the raw header block as it came, latin-1
     response_body: bytes = b""
     response_truncated: bool = False
     request_url: str = ""
-    request_headers: str | None = None  # JSON array; signatures and the secret fields are not in it
 
 
 class LaneHealth(Value, frozen=True, kw_only=True):

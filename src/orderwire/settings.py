@@ -1,7 +1,7 @@
-"""What a node may be told: flags, then `ORDERWIRE_*` variables, then `orderwire.toml`, then the defaults below.
+"""What a node may be told: flags, then `ORDERWIRE_*` variables, then `orderwire.toml`, then defaults.
 
-`load_settings` is the only way in. Every field carries its description and an example, from which `serve --help`
-and docs/configuration.md are made (`Settings.describe`). To add one: one line in `Settings`, then
+`load_settings` is the only way in. Every field carries its description and an example; `serve --help` and
+docs/configuration.md are made from them (`Settings.describe`). To add one: a line in `Settings`, then
 `python -m orderwire.cli.reference`.
 """
 
@@ -9,13 +9,14 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -30,8 +31,7 @@ VARIABLE_PREFIX = "ORDERWIRE_"
 CONFIG_FILE = "orderwire.toml"
 DATA_DIR = "orderwire-data"
 ADMIN_KEY_FILE = "admin.key"  # in the data folder, mode 0600
-SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the file's name
-DATABASE_FILE = "orderwire.sqlite"
+SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the file's name, not a secret
 
 SHUTDOWN_GRACE_S_MAX = 10
 RETENTION_DAYS_MIN = 7
@@ -41,35 +41,39 @@ KIB, MIB = 1024, 1024 * 1024
 class SettingsError(Exception):
     """The node cannot start as told. Each of `problems` names a variable and says what to write instead."""
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
+    def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
 class SettingRow(NamedTuple):
-    """One setting as people read of it."""
+    """One setting as people read of it. `default` is empty where there is none."""
 
     flag: str
     variable: str
     default: str
     description: str
-    group: str
     example: str
 
 
-def setting(default: object, description: str, group: str, example: object, **rules: Any) -> Any:  # noqa: ANN401
-    """One field of `Settings`; `rules` as pydantic's `Field` takes them (`ge`, `le`)."""
-    return Field(
-        default, description=description, examples=[example], json_schema_extra={"group": group}, **rules
-    )
+def setting(default: object, description: str, example: object = None, **rules: Any) -> Any:  # noqa: ANN401
+    """One field of `Settings`. `example`: where the default shows no form; `rules`: pydantic's `ge`, `le`."""
+    examples = [default if example is None else example]
+    return Field(default, description=description, examples=examples, **rules)
 
 
-def _split(value: object) -> object:
+def _networks(value: object) -> object:
     """A comma list as a variable holds it, or a list as TOML does."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("must be a comma list of CIDRs")  # noqa: TRY004 - pydantic tells ValueErrors to people
+    try:
+        return tuple(ip_network(str(part).strip()) for part in parts if str(part).strip())
+    except ValueError as error:
+        raise ValueError(f"{error}: each must be a CIDR such as 10.0.0.0/8") from None
 
 
-def _opens_secrets(value: SecretStr | None) -> SecretStr | None:
+def _sealing_keys(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
         try:
             SecretBox.from_text(value.get_secret_value())
@@ -78,49 +82,41 @@ def _opens_secrets(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def _fits_a_header(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and not all(0x21 <= ord(char) <= 0x7E for char in value.get_secret_value()):
+def _header_text(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not all("!" <= char <= "~" for char in value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces, as it travels in a header")
     return value
 
 
-def _is_url(value: str | None) -> str | None:
+def _web_address(value: str | None) -> str | None:
     if value is None:
         return None
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be http:// or https:// with a host, without query or fragment")
+        raise ValueError("must be http:// or https:// and a host, without query or fragment")
     return value.rstrip("/")
 
 
-def _is_secret_url(value: SecretStr | None) -> SecretStr | None:
-    _is_url(value.get_secret_value() if value else None)
+def _proxy_address(value: SecretStr | None) -> SecretStr | None:
+    _web_address(value.get_secret_value() if value else None)
     return value
 
 
-def _is_known_database(value: SecretStr | None) -> SecretStr | None:
-    if value is None:
-        return None
-    if value.get_secret_value().startswith(("postgresql://", "postgres://")):
+def _known_database(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
         raise ValueError(
-            "this version has no PostgreSQL store yet: it comes with a later one; "
+            "a postgresql:// URL needs the PostgreSQL store, which comes with a later version; "
             "leave it out to keep everything in one SQLite file in the data folder"
         )
-    raise ValueError(
-        "must be a postgresql:// URL (a later version), or left out for SQLite in the data folder"
-    )
+    return value
 
 
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
-Key = Annotated[SecretStr | None, AfterValidator(_fits_a_header)]
-
-_NODE, _KEYS, _TLS, _EGRESS = (
-    "Where it listens and keeps",
-    "Keys",
-    "TLS and proxies",
-    "What deliveries may reach",
-)
-_LIMITS, _RATES, _ENGINE, _LOG = "Limits and retention", "Rates", "Engine", "Logs and metrics"
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
+HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header_text)]
+SealingKeys = Annotated[SecretStr | None, AfterValidator(_sealing_keys)]
+WebAddress = Annotated[str | None, AfterValidator(_web_address)]
+ProxyAddress = Annotated[SecretStr | None, AfterValidator(_proxy_address)]
+Database = Annotated[SecretStr | None, AfterValidator(_known_database)]
 
 
 class Settings(BaseSettings):
@@ -130,122 +126,60 @@ class Settings(BaseSettings):
         env_prefix=VARIABLE_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, validate_default=False
     )
 
-    host: str = setting("127.0.0.1", "address to listen on", _NODE, "127.0.0.1")
-    port: int = setting(8080, "port to listen on; 0 takes a free one", _NODE, 8080, ge=0, le=65_535)
-    data: Path = setting(
-        Path(DATA_DIR),
-        "folder of the SQLite file and the made keys; created when missing",
-        _NODE,
-        "/var/lib/orderwire",
-    )
-    database: Annotated[SecretStr | None, AfterValidator(_is_known_database)] = setting(
-        None,
-        "postgresql:// URL for many nodes (a later version); unset: SQLite in the data folder",
-        _NODE,
-        "",
-    )
-    public_url: Annotated[str | None, AfterValidator(_is_url)] = setting(
-        None, "how others reach this node, for links and ingest URLs", _NODE, "https://events.example.com"
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(8080, "port to listen on; 0 takes a free one", ge=0, le=65_535)
+    data: Path = setting(Path(DATA_DIR), "folder of the SQLite file and the made keys; created when missing")
+    database: Database = setting(None, "postgresql:// URL (a later version); unset: SQLite in the data folder", "")
+    public_url: WebAddress = setting(
+        None, "how others reach this node: for links and ingest URLs", "https://hooks.example.com"
     )
     shutdown_grace_s: float = setting(
-        8,
-        "seconds to finish what is in flight at SIGTERM, at most 10",
-        _NODE,
-        8,
-        ge=0,
-        le=SHUTDOWN_GRACE_S_MAX,
+        8.0, "seconds to finish what is in flight at SIGTERM, at most 10", ge=0, le=SHUTDOWN_GRACE_S_MAX
     )
 
-    admin_key: Key = setting(
-        None,
-        f"an admin key that is always valid; unset: made at first start, in DATA/{ADMIN_KEY_FILE}",
-        _KEYS,
-        "adm_…",
+    admin_key: HeaderSecret = setting(
+        None, f"admin key that is always valid; unset: made at first start, in DATA/{ADMIN_KEY_FILE}", "$KEY"
     )
-    secret_key: Annotated[SecretStr | None, AfterValidator(_opens_secrets)] = setting(
+    secret_key: SealingKeys = setting(
         None,
-        "encrypts secrets at rest: base64 of 32 bytes, a comma list (newest first) for rotation; "
+        "encrypts secrets at rest: base64 of 32 bytes; for rotation a comma list, newest first; "
         f"unset: made at first start, in DATA/{SECRET_KEY_FILE}",
-        _KEYS,
         "$(orderwire keys generate-secret-key)",
     )
 
-    tls_cert: Path | None = setting(
-        None, "PEM file with the certificate chain", _TLS, "/etc/orderwire/tls.crt"
-    )
-    tls_key: Path | None = setting(
-        None, "PEM file with the certificate's private key", _TLS, "/etc/orderwire/tls.key"
-    )
-    behind_proxy: bool = setting(False, "a proxy in front of this node terminates TLS", _TLS, "true")  # noqa: FBT003
+    tls_cert: Path | None = setting(None, "PEM file: the certificate and its chain", "/etc/orderwire/tls.crt")
+    tls_key: Path | None = setting(None, "PEM file: the certificate's private key", "/etc/orderwire/tls.key")
+    behind_proxy: bool = setting(False, "a proxy in front of this node terminates TLS", "true")
     trusted_proxies: Networks = setting(
-        (), "CIDRs of proxies whose X-Forwarded-* headers are believed, comma list", _TLS, "10.0.0.0/8"
+        (), "CIDRs of proxies whose X-Forwarded-* headers are believed, comma list", "10.0.0.0/8"
     )
 
     allow_networks: Networks = setting(
-        (), "CIDRs that deliveries may reach although private, comma list", _EGRESS, "10.1.0.0/16,127.0.0.0/8"
+        (), "CIDRs that deliveries may reach although private, comma list", "10.1.0.0/16,127.0.0.0/8"
     )
-    allow_http: bool = setting(False, "let destinations be plain http://", _EGRESS, "true")  # noqa: FBT003
-    egress_proxy: Annotated[SecretStr | None, AfterValidator(_is_secret_url)] = setting(
-        None, "proxy URL that every delivery goes through", _EGRESS, "http://proxy.internal:3128"
-    )
+    allow_http: bool = setting(False, "destinations may be plain http://", "true")
+    egress_proxy: ProxyAddress = setting(None, "proxy that every delivery goes through", "http://proxy.internal:3128")
     egress_ca: Path | None = setting(
-        None,
-        "PEM file of authorities that deliveries trust instead of the system's",
-        _EGRESS,
-        "/etc/orderwire/ca.pem",
+        None, "PEM file: authorities that deliveries trust instead of the system's", "/etc/orderwire/ca.pem"
     )
 
-    payload_bytes_max: int = setting(
-        256 * KIB, "bytes of one published event", _LIMITS, 256 * KIB, ge=KIB, le=16 * MIB
-    )
-    inbound_bytes_max: int = setting(
-        8 * MIB, "bytes of one provider's webhook at /in/", _LIMITS, 8 * MIB, ge=KIB, le=64 * MIB
-    )
-    retention_days: int = setting(
-        30, "days an event is kept, at least 7; a tenant may have its own", _LIMITS, 30, ge=RETENTION_DAYS_MIN
-    )
-
-    key_requests_per_s_max: float = setting(
-        20_000, "requests a second of one API key; 0: no limit", _RATES, 100, ge=0
-    )
-    tenant_requests_per_s_max: float = setting(
-        50_000, "requests a second of one tenant, all its keys together; 0: no limit", _RATES, 500, ge=0
-    )
+    retention_days: int = setting(30, "days an event is kept, at least 7", ge=RETENTION_DAYS_MIN, le=36_500)
+    payload_bytes_max: int = setting(256 * KIB, "bytes of one published event", ge=KIB, le=16 * MIB)
+    inbound_bytes_max: int = setting(8 * MIB, "bytes of one provider's webhook at /in/", ge=KIB, le=64 * MIB)
+    key_requests_per_s_max: float = setting(20_000.0, "requests a second of one key; 0: no limit", ge=0)
+    tenant_requests_per_s_max: float = setting(50_000.0, "requests a second of one tenant; 0: no limit", ge=0)
     source_bad_signatures_per_minute_max: float = setting(
-        60,
-        "wrongly signed requests a minute that one source answers 401; beyond: 429; 0: no limit",
-        _RATES,
-        60,
-        ge=0,
+        60.0, "wrongly signed requests a minute one source answers with 401, then 429; 0: no limit", ge=0
     )
-    live_streams_max: int = setting(
-        100, "open streams of /v1/live; beyond: 429; 0: none are served", _RATES, 100, ge=0, le=10_000
-    )
+    live_streams_max: int = setting(100, "open streams of /v1/live, then 429", ge=0, le=10_000)
 
-    commit_linger_ms: float = setting(
-        0,
-        "milliseconds a commit waits for company; 0: as soon as the last one is done",
-        _ENGINE,
-        2,
-        ge=0,
-        le=100,
-    )
-    memory_events_max: int = setting(
-        20_000, "deliveries held in memory; beyond, they wait on disk", _ENGINE, 20_000, ge=100
-    )
-    memory_bytes_max: int = setting(
-        64 * MIB, "bytes of the deliveries held in memory", _ENGINE, 64 * MIB, ge=MIB
-    )
+    commit_linger_ms: float = setting(0.0, "milliseconds a commit waits for company", ge=0, le=100)
+    memory_events_max: int = setting(20_000, "deliveries held in memory; the rest waits on disk", ge=100)
+    memory_bytes_max: int = setting(64 * MIB, "bytes of the deliveries held in memory", ge=MIB)
 
-    log_format: Literal["console", "json"] = setting(
-        "console", "`console` for people, `json` for machines", _LOG, "json"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "the least that is logged", _LOG, "debug"
-    )
-    metrics_token: Key = setting(
-        None, "a bearer token that may read /metrics and nothing else", _LOG, "mtr_…"
-    )
+    log_format: Literal["console", "json"] = setting("console", "console for people, json for machines")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "debug, info, warning or error")
+    metrics_token: HeaderSecret = setting(None, "bearer token that may read /metrics and nothing else", "$TOKEN")
 
     @model_validator(mode="after")
     def _listens_safely(self) -> "Settings":
@@ -254,21 +188,20 @@ class Settings(BaseSettings):
             raise ValueError(f"{VARIABLE_PREFIX}{missing} is missing: a certificate and its key go together")
         if not is_loopback(self.host) and self.tls_cert is None and not self.behind_proxy:
             raise ValueError(
-                f"{VARIABLE_PREFIX}HOST={self.host} is reachable by others, and keys would travel in the clear: give "
-                f"--tls-cert and --tls-key ({VARIABLE_PREFIX}TLS_CERT, {VARIABLE_PREFIX}TLS_KEY), or --behind-proxy "
-                f"({VARIABLE_PREFIX}BEHIND_PROXY=true) where a proxy terminates TLS, or listen on 127.0.0.1"
+                f"ORDERWIRE_HOST={self.host} can be reached by others, and keys would travel in the clear: "
+                "give --tls-cert and --tls-key (ORDERWIRE_TLS_CERT, ORDERWIRE_TLS_KEY), or --behind-proxy "
+                "(ORDERWIRE_BEHIND_PROXY=true) where a proxy terminates TLS, or listen on 127.0.0.1"
             )
         return self
 
     @classmethod
     def describe(cls) -> tuple[SettingRow, ...]:
-        """Every setting in the order of the groups, for help and documentation."""
-        rows = [_row(name, field) for name, field in cls.model_fields.items()]
-        return tuple(rows)
+        """Every setting, related ones together, for help and documentation."""
+        return tuple(_row(name, field) for name, field in cls.model_fields.items())
 
 
 def load_settings(flags: Mapping[str, object]) -> Settings:
-    """The settings of this process. `flags`: field names, and `config` for the file; None and "" count as unset.
+    """The settings of this process. `flags`: field names, and `config` for the file; None or "" is unset.
 
     Raises SettingsError naming each variable at fault and what to write instead.
     """
@@ -282,14 +215,21 @@ def load_settings(flags: Mapping[str, object]) -> Settings:
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
-            **_: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a shell's or systemd's work
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
     try:
-        return Layered(**given)  # type: ignore[arg-type]  # the whole point is that they are not checked yet
+        return Layered(**given)  # type: ignore[arg-type]  # checking them is what happens here
     except ValidationError as error:
-        raise SettingsError(tuple(_sentence(fault, given, file) for fault in error.errors())) from None
+        raise SettingsError(*(_sentence(fault, given, file) for fault in error.errors())) from None
+
+
+def data_folder(named: str | None) -> Path:
+    """The data folder as a helper beside the node finds it, without checking all the other settings."""
+    flag = named or os.environ.get(f"{VARIABLE_PREFIX}DATA")
+    return Path(str(flag or _read_file(os.environ.get(f"{VARIABLE_PREFIX}CONFIG"))[1].get("data", DATA_DIR)))
 
 
 def is_loopback(host: str) -> bool:
@@ -303,21 +243,19 @@ def is_loopback(host: str) -> bool:
 
 
 def _read_file(named: object) -> tuple[Path, dict[str, Any]]:
-    """The file and what it sets; a missing `orderwire.toml` sets nothing, a missing named one is an error."""
+    """The file and what it sets. Without a name a missing file sets nothing."""
     file = Path(str(named)) if named else Path(CONFIG_FILE)
     try:
         values = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         if named:
-            raise SettingsError((f"{VARIABLE_PREFIX}CONFIG (--config): there is no file {file}",)) from None
+            raise SettingsError(f"{VARIABLE_PREFIX}CONFIG (--config): there is no file {file}") from None
         return file, {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError((f"{file} cannot be read: {error}",)) from None
+        raise SettingsError(f"{file} cannot be read: {error}") from None
     unknown = sorted(set(values) - set(Settings.model_fields))
     if unknown:
-        raise SettingsError(
-            tuple(f"{file}: there is no setting {name!r}{_nearest(name)}" for name in unknown)
-        )
+        raise SettingsError(*(f"{file}: there is no setting {name!r}{_nearest(name)}" for name in unknown))
     return file, {name: value for name, value in values.items() if value != ""}
 
 
@@ -327,7 +265,8 @@ def _nearest(name: str) -> str:
 
 
 def _sentence(fault: ErrorDetails, flags: Mapping[str, object], file: Path) -> str:
-    reason = fault["msg"].removeprefix("Value error, ")
+    """`ORDERWIRE_PORT (in orderwire.toml): must be …; write for example ORDERWIRE_PORT=8080`."""
+    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if not fault["loc"]:
         return reason
     name = str(fault["loc"][0])
@@ -335,25 +274,28 @@ def _sentence(fault: ErrorDetails, flags: Mapping[str, object], file: Path) -> s
     if field is None:
         return f"there is no setting {name!r}{_nearest(name)}"
     row = _row(name, field)
-    reason = reason[:1].lower() + reason[1:]
-    shown = f" (given: {fault['input']!r})" if "Secret" not in str(field.annotation) else ""
-    advice = f"; write for example {row.variable}={row.example}" if row.example else ""
-    return f"{row.variable} ({_origin(row, name, flags, file)}): {reason}{shown}{advice}"
-
-
-def _origin(row: SettingRow, name: str, flags: Mapping[str, object], file: Path) -> str:
     if name in flags:
-        return f"from {row.flag}"
-    return "from the environment" if os.environ.get(row.variable) else f"from {file}"
+        origin, advice = row.flag, f"{row.flag} {row.example}"
+    else:
+        in_environment = bool(os.environ.get(row.variable))
+        origin = "environment" if in_environment else str(file)
+        advice = f"{row.variable}={row.example}"
+    given = "" if "Secret" in str(field.annotation) else f", not {str(fault['input'])[:80]!r}"
+    return f"{row.variable} ({origin}): {reason}{given}" + (f"; for example {advice}" if row.example else "")
 
 
-def _row(name: str, field: Any) -> SettingRow:  # noqa: ANN401 - pydantic's FieldInfo
-    default = "" if field.default in (None, (), PydanticUndefined) else str(field.default).lower()
+def _row(name: str, field: FieldInfo) -> SettingRow:
+    example = field.examples[0] if field.examples else ""
     return SettingRow(
         flag="--" + name.replace("_", "-"),
         variable=VARIABLE_PREFIX + name.upper(),
-        default=default,
-        description=field.description,
-        group=field.json_schema_extra["group"],
-        example=str(field.examples[0]),
+        default=_text(field.default),
+        description=field.description or "",
+        example=_text(example),
     )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value in (None, ()) else f"{value:.10g}" if isinstance(value, float) else str(value)

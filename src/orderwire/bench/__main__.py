@@ -7,9 +7,7 @@ from cyclopts import App, Parameter
 
 from orderwire.bench.options import BenchOptions
 
-app = App(
-    name="orderwire-bench", help="Measure a node: events a second, latency, cost. Prints one JSON line last."
-)
+app = App(name="orderwire-bench", help="Measure a node: events a second, latency, cost. Prints one JSON line last.")
 
 
 @app.default

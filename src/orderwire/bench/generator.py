@@ -9,6 +9,7 @@ slowing the generator down (no coordinated omission).
 import asyncio
 import gc
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic_ns
 from typing import cast
@@ -133,7 +134,8 @@ class Load:
             self._send(connection, now_ns, now_ns)
         else:
             self._idle.append(connection)
-            if self._in_flight == 0 and now_ns >= self._ends_ns > 0:
+            over_ns = self._next_ns if self._every_ns else now_ns
+            if self._in_flight == 0 and over_ns >= self._ends_ns > 0:
                 self._finished.set()
 
     def answered(self, sent: Sent, now_ns: int, status: int, body: bytes) -> None:
@@ -158,9 +160,7 @@ class Load:
         lines = [b"%d" % self.planned]
         for sent, now_ns, status, body in self._answers:
             flat = body.replace(b"\n", b" ")
-            lines.append(
-                b"%d %d %d %d %d %b" % (sent.seq, sent.sent_ns, sent.written_ns, now_ns, status, flat)
-            )
+            lines.append(b"%d %d %d %d %d %b" % (sent.seq, sent.sent_ns, sent.written_ns, now_ns, status, flat))
         return b"\n".join(lines)
 
     def status(self, phase: str = "running") -> Status:
@@ -191,9 +191,13 @@ class Load:
 
     def _connect_soon(self) -> None:
         if self._connections < CONNECTIONS_MAX:
-            task = asyncio.create_task(self.connect())
+            task = asyncio.create_task(self._connect_one_more())
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
+
+    async def _connect_one_more(self) -> None:
+        with suppress(OSError):  # the node is full or gone: what is due stays due, and the sums say so
+            await self.connect()
 
 
 class Connection(asyncio.Protocol):

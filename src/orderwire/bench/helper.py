@@ -50,9 +50,7 @@ class Helper:
     async def start(cls, name: str, orders: msgspec.Struct) -> Self:
         """Start the module `orderwire.bench.NAME` and give it its first orders."""
         command = [sys.executable, "-m", f"orderwire.bench.{name}"]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, start_new_session=True
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         helper = cls(name, process)
         await helper.tell(orders)
         return helper
@@ -71,9 +69,7 @@ class Helper:
             async with asyncio.timeout(within_s), self._news:
                 await self._news.wait_for(lambda: holds(self.status) or self._listening.done())
         except TimeoutError as error:
-            raise HelperError(
-                f"the {self.name} said nothing more for {within_s:.0f} s: {self.status}"
-            ) from error
+            raise HelperError(f"the {self.name} said nothing more for {within_s:.0f} s: {self.status}") from error
         if not holds(self.status):
             raise HelperError(f"the {self.name} ended early: {self.status}")
         return self.status

@@ -24,9 +24,7 @@ def describe(data: Path) -> Machine:
     """This machine, with the file system that `data` lies on."""
     models = [line for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
     cpu = models[0].partition(":")[2].strip() if models else platform.machine()
-    return Machine(
-        len(os.sched_getaffinity(0)), cpu, platform.release(), platform.python_version(), _filesystem(data)
-    )
+    return Machine(len(os.sched_getaffinity(0)), cpu, platform.release(), platform.python_version(), _filesystem(data))
 
 
 def cpu_us(root: int) -> int:

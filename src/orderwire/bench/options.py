@@ -52,8 +52,9 @@ class BenchOptions:
             raise ValueError(f"--destinations must be 1..{DESTINATIONS_MAX}")
         if self.rate < 0 or self.connections < 0 or self.payload_bytes < 0:
             raise ValueError("--rate, --connections and --payload-bytes must not be negative")
-        if self.keep_data and self.keep_data.exists() and any(self.keep_data.iterdir()):
-            raise ValueError(f"--keep-data {self.keep_data} is not empty: a run starts from an empty store")
+        kept = self.keep_data
+        if kept and kept.exists() and (not kept.is_dir() or any(kept.iterdir())):
+            raise ValueError(f"--keep-data {kept} is not an empty folder: a run starts from an empty store")
 
     @property
     def connections_open(self) -> int:

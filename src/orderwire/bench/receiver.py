@@ -68,10 +68,9 @@ class Tally:
 
     def note(self, destination: int, now_ns: int, head: bytes, body: bytes) -> None:
         """Count one webhook."""
-        names = head.lower()
-        webhook_id = field(head, names, b"\r\nwebhook-id:")
-        timestamp = field(head, names, b"\r\nwebhook-timestamp:")
-        signatures = field(head, names, b"\r\nwebhook-signature:")
+        webhook_id = field(head, b"\r\nwebhook-id: ")
+        timestamp = field(head, b"\r\nwebhook-timestamp: ")
+        signatures = field(head, b"\r\nwebhook-signature: ")
         verifier = self.verifiers[destination]
         if verifier is None or not verifier.holds(b"%b.%b.%b" % (webhook_id, timestamp, body), signatures):
             self.invalid += 1
@@ -110,7 +109,7 @@ class WebhookProtocol(asyncio.Protocol):
             if start < 4:  # not found: -1, plus 4
                 break
             head = data[: start - 2]
-            length = field(head, head.lower(), b"\r\ncontent-length:")
+            length = field(head, b"\r\nContent-Length: ")
             if not length.isdigit():
                 self._refuse()
                 return
@@ -124,19 +123,19 @@ class WebhookProtocol(asyncio.Protocol):
 
     def _refuse(self) -> None:
         self._tally.invalid += 1
-        self._transport.write(
-            b"HTTP/1.1 411 Length Required\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        )
+        self._transport.write(_REFUSAL)
         self._transport.close()
 
 
-def field(head: bytes, names: bytes, name: bytes) -> bytes:
-    """The value of a header, empty where missing; `name` is CR LF, lower case, colon; `names` is `head` in lower case."""
-    start = names.find(name)
-    if start < 0:
-        return b""
+def field(head: bytes, name: bytes) -> bytes:
+    """A header's value, empty where missing; `name` comes with CR LF before it, colon and space behind."""
+    start = head.find(name)
+    if start < 0:  # capitalised in another way
+        start = head.lower().find(name.lower())
+        if start < 0:
+            return b""
     start += len(name)
-    return head[start : names.find(b"\r\n", start)].strip()
+    return head[start : head.find(b"\r", start)]
 
 
 async def receive() -> None:
@@ -147,9 +146,7 @@ async def receive() -> None:
     tally = Tally(orders.destinations)
     ports = []
     for number in range(orders.destinations):
-        server = await loop.create_server(
-            partial(WebhookProtocol, tally, number), "127.0.0.1", 0, backlog=_BACKLOG
-        )
+        server = await loop.create_server(partial(WebhookProtocol, tally, number), "127.0.0.1", 0, backlog=_BACKLOG)
         ports.append(server.sockets[0].getsockname()[1])
     channel.say(Status("ready", ports=tuple(ports)))
     tally.verifiers[:] = map(Verifier, (await channel.orders(Secrets)).secrets)

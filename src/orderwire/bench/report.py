@@ -1,6 +1,7 @@
 """The result of a run: made out of the sums, told as a table for people and as one JSON line for programs."""
 
 from datetime import UTC, datetime
+from typing import Self
 
 import msgspec
 from rich.console import Console
@@ -23,15 +24,40 @@ class Latency(msgspec.Struct, frozen=True):
     max: float
 
 
-class Costs(msgspec.Struct, frozen=True):
-    """What the run took, measured from the first publish to the last receive."""
+class Spent(msgspec.Struct, frozen=True):
+    """What the run took, from the first publish to the last receive."""
 
-    node_us: float  # CPU microseconds per event, children included
+    node_us: int  # CPU, children included
+    generator_us: int
+    receiver_us: int
+    others_us: int  # of every other process of the machine
+    duration_ns: int
+    node_memory_bytes: int  # peak resident, of the whole life of the node, children included
+    first_delivery_ns: int  # from starting the node to its first delivered event
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """What one event took, in CPU microseconds; and the rest of `Spent`."""
+
+    node_us: float
     generator_us: float
     receiver_us: float
-    others_cores: float  # cores that other processes of the machine kept busy meanwhile
-    node_memory_mb: float  # peak resident, of the whole life of the node
-    first_delivery_s: float  # from starting the node to its first delivered event
+    others_cores: float
+    node_memory_mb: float
+    first_delivery_s: float
+
+    @classmethod
+    def of(cls, spent: Spent, events: int) -> Self:
+        """Divide by the events that count."""
+        share = max(1, events)
+        return cls(
+            node_us=round(spent.node_us / share, 1),
+            generator_us=round(spent.generator_us / share, 1),
+            receiver_us=round(spent.receiver_us / share, 1),
+            others_cores=round(spent.others_us * 1000 / spent.duration_ns, 2),
+            node_memory_mb=round(spent.node_memory_bytes / 1e6, 1),
+            first_delivery_s=round(spent.first_delivery_ns / 1e9, 3),
+        )
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -73,12 +99,12 @@ def sum_up(
     options: BenchOptions,
     version: str,
     machine: Machine,
-    costs: Costs,
+    spent: Spent,
     logs: tuple[Published, Received],
     stored: dict[str, tuple[int, int]],
     invalid: int,
 ) -> BenchResult:
-    """Put everything side by side. `costs` come per run and leave per event."""
+    """Put everything side by side."""
     published, received = logs
     good, lost, unstored = counted(published, received, stored, options.destinations)
     counts = Counts(
@@ -114,7 +140,7 @@ def sum_up(
         late_ms=_latency(published.late_ns),
         backlog=backlog(published, received, options.destinations, _SHARES),
         drain_s=round(max(0, last_ns - published.last_ns) / 1e9, 3),
-        costs=_per_event(costs, good),
+        costs=Costs.of(spent, good),
         counts=counts,
         broken=_broken(counts),
     )
@@ -155,14 +181,20 @@ def show(result: BenchResult, console: Console) -> None:
 def _warnings(result: BenchResult) -> list[str]:
     found = []
     if result.costs.others_cores > _WORTH_A_WARNING:
-        found.append(
-            f"other processes kept {result.costs.others_cores:.2f} cores busy: the figures are too low"
-        )
+        found.append(f"other processes kept {result.costs.others_cores:.2f} cores busy: the figures are too low")
+    if _grew(result):
+        found.append("the backlog grew: the node took events faster than it delivered them")
     if result.machine.filesystem in {"tmpfs", "ramfs"}:
         found.append(f"the data lay on {result.machine.filesystem}: fsync cost nothing")
     if result.options["rate"] and result.late_ms.p99 > _LATE_MS:
         found.append(f"the generator itself was late by {result.late_ms.p99:.1f} ms (p99)")
     return found
+
+
+def _grew(result: BenchResult) -> bool:
+    """Whether the backlog went on growing in the second half, to more than half a second's work."""
+    _, half, _, end = result.backlog
+    return end > half * 1.5 and end > result.events_per_s * result.options["destinations"] / 2
 
 
 def _broken(counts: Counts) -> list[str]:
@@ -175,16 +207,6 @@ def _broken(counts: Counts) -> list[str]:
         f"{counts.unsent} events were due and never sent: the node did not keep up": counts.unsent > 0,
     }
     return [sentence for sentence, holds in checks.items() if holds]
-
-
-def _per_event(costs: Costs, events: int) -> Costs:
-    share = max(1, events)
-    return msgspec.structs.replace(
-        costs,
-        node_us=round(costs.node_us / share, 1),
-        generator_us=round(costs.generator_us / share, 1),
-        receiver_us=round(costs.receiver_us / share, 1),
-    )
 
 
 def _per_s(events: int, duration_ns: int) -> float:

@@ -7,6 +7,7 @@ Everything started here is ended here, whatever happens.
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,22 +22,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from orderwire import __version__
 from orderwire.bench.generator import AFTER_S, GeneratorOrders, Go
 from orderwire.bench.helper import Helper, HelperError
-from orderwire.bench.machine import Machine, busy_us, cpu_us, describe, memory_peak_bytes
+from orderwire.bench.machine import busy_us, cpu_us, describe, memory_peak_bytes
 from orderwire.bench.node import Node, NodeError, serve_program
 from orderwire.bench.options import BenchOptions
 from orderwire.bench.payload import EVENT_TYPE, event_template
 from orderwire.bench.receiver import ReceiverOrders, Secrets
-from orderwire.bench.report import BenchResult, Costs, show, sum_up
+from orderwire.bench.report import BenchResult, Spent, show, sum_up
 from orderwire.bench.sums import read_published, read_received
 
 HELPER_WAIT_S, FIRST_DELIVERY_WAIT_S = 15.0, 15.0
 QUIET_S = 0.5  # so long after everything came, nothing more did: it is over
-STALLED_S = (
-    15.0  # so long nothing came although something is missing: give up (a first retry comes after 5 s)
-)
+STALLED_S = 15.0  # so long nothing came although something is missing: give up (a first retry comes after 5 s)
 DRAIN_S_MAX = 180.0
+_POLL_S, _REPORT_S = 0.05, 0.2
+_PHASES = {"starting": "start", "ready": "start", "running": "load", "done": "drain"}
 _GENERATOR_LOG, _RECEIVER_LOG = "published.log", "received.log"
-_MB = 1 << 20
 
 Report = Callable[[str, int, int], None]  # the phase, events accepted, webhooks received
 
@@ -63,44 +63,53 @@ async def run_bench(options: BenchOptions, program: Sequence[str] = ()) -> Bench
             ports = (await receiver.until(lambda status: status.phase == "ready", HELPER_WAIT_S)).ports
             node = await Node.start(folder, program)
             stack.push_async_callback(node.kill)
-            first_delivery_s = await _first_delivery(node, receiver, ports)
+            first_delivery_ns = await _first_delivery(node, receiver, ports)
             generator = await Helper.start("generator", await _generator_orders(options, node, folder))
             stack.push_async_callback(generator.kill)
-            before, after = await _load(options, node, generator, receiver, report)
-            costs = _costs(before, after, memory_peak_bytes(node.pid), first_delivery_s)
-            report("counting", generator.status.good, receiver.status.good)
+            stack.callback(asyncio.create_task(_keep_reporting(generator, receiver, report)).cancel)
+            before, after = await _load(options, node, generator, receiver)
+            spent = _spent(before, after, memory_peak_bytes(node.pid), first_delivery_ns)
             await node.stop()
             await generator.stop()
             await receiver.stop()
-            return await asyncio.to_thread(_sums, options, folder, node, costs, receiver.status.bad)
+            return await asyncio.to_thread(_sums, options, folder, node, spent, receiver.status.bad)
 
 
 def main(options: BenchOptions) -> int:
     """Run, print the table unless told not to, print the JSON line last. Returns the exit code."""
-    console = Console()
+    complaints = Console(stderr=True)
     try:
-        result = asyncio.run(run_bench(options))
+        result = asyncio.run(_stoppable(options))
     except (NodeError, HelperError) as error:
-        Console(stderr=True).print(f"orderwire bench: {error}", style="red", markup=False)
+        complaints.print(f"orderwire bench: {error}", style="red", markup=False)
         return 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        complaints.print("orderwire bench: stopped before it was done")
+        return 130
     if not options.json_only:
-        show(result, console)
+        show(result, Console())
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     return 1 if result.broken else 0
 
 
-async def _first_delivery(node: Node, receiver: Helper, ports: Sequence[int]) -> float:
-    """Subscribe the receiver and publish one event. Returns the seconds since the node was started."""
+async def _stoppable(options: BenchOptions) -> BenchResult:
+    """A run that SIGTERM ends as Ctrl-C does: nothing started is left behind."""
+    running = asyncio.ensure_future(run_bench(options))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
+
+
+async def _first_delivery(node: Node, receiver: Helper, ports: Sequence[int]) -> int:
+    """Subscribe the receiver and publish one event. Returns the nanoseconds since the node was started."""
     await node.ready()
     await receiver.tell(Secrets(tuple(await node.subscribe(ports, EVENT_TYPE))))
+    await receiver.until(lambda status: status.phase == "running", HELPER_WAIT_S)
     event = event_template(0) % (0, 0, monotonic_ns())
     await node.call("POST", "/v1/events", msgspec.Raw(event))
-    status = await receiver.until(
-        lambda status: status.good + status.bad >= len(ports), FIRST_DELIVERY_WAIT_S
-    )
+    status = await receiver.until(lambda status: status.good + status.bad >= len(ports), FIRST_DELIVERY_WAIT_S)
     if status.bad:
         raise NodeError("the first webhook had no valid signature")
-    return (status.first_ns - node.started_ns) / 1e9
+    return status.first_ns - node.started_ns
 
 
 async def _generator_orders(options: BenchOptions, node: Node, folder: Path) -> GeneratorOrders:
@@ -116,58 +125,56 @@ async def _generator_orders(options: BenchOptions, node: Node, folder: Path) -> 
     )
 
 
-async def _load(
-    options: BenchOptions, node: Node, generator: Helper, receiver: Helper, report: Report
-) -> tuple[Probe, Probe]:
+async def _load(options: BenchOptions, node: Node, generator: Helper, receiver: Helper) -> tuple[Probe, Probe]:
     """Publish, and wait until everything accepted has come or nothing comes any more."""
     await generator.until(lambda status: status.phase == "ready", HELPER_WAIT_S)
     pids = (node.pid, generator.pid, receiver.pid, os.getpid())
     warm = receiver.status.good
     before = _probe(pids)
     await generator.tell(Go())
-    loading = asyncio.create_task(
-        generator.until(lambda status: status.phase == "done", options.seconds + AFTER_S + HELPER_WAIT_S)
-    )
-    while not (await asyncio.wait([loading], timeout=0.2))[0]:
-        report("load", generator.status.good, receiver.status.good - warm)
-    expected = (await loading).good * options.destinations
+    within_s = options.seconds + AFTER_S + HELPER_WAIT_S
+    done = await generator.until(lambda status: status.phase == "done", within_s)
     after = _probe(pids)
     began_s = changed_s = monotonic()
     seen = -1
     while monotonic() - began_s < DRAIN_S_MAX:
         if receiver.status.good != seen:
             seen, changed_s, after = receiver.status.good, monotonic(), _probe(pids)
-        complete = seen - warm >= expected
+        complete = seen - warm >= done.good * options.destinations
         if monotonic() - changed_s > (QUIET_S if complete else STALLED_S):
             break
-        report("drain", generator.status.good, seen - warm)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_POLL_S)
     return before, after
+
+
+async def _keep_reporting(generator: Helper, receiver: Helper, report: Report) -> None:
+    warm = receiver.status.good
+    while True:
+        report(_PHASES[generator.status.phase], generator.status.good, receiver.status.good - warm)
+        await asyncio.sleep(_REPORT_S)
 
 
 def _probe(pids: Sequence[int]) -> Probe:
     return Probe(monotonic_ns(), tuple(map(cpu_us, pids)), busy_us())
 
 
-def _costs(before: Probe, after: Probe, node_memory_bytes: int, first_delivery_s: float) -> Costs:
-    """The difference of two probes, not yet divided by the events."""
-    spent = [end - start for start, end in zip(before.each_us, after.each_us, strict=True)]
-    others_us = after.all_us - before.all_us - sum(spent)
-    return Costs(
-        node_us=spent[0],
-        generator_us=spent[1],
-        receiver_us=spent[2],
-        others_cores=round(max(0.0, others_us * 1000 / (after.at_ns - before.at_ns)), 2),
-        node_memory_mb=round(node_memory_bytes / _MB, 1),
-        first_delivery_s=round(first_delivery_s, 3),
+def _spent(before: Probe, after: Probe, node_memory_bytes: int, first_delivery_ns: int) -> Spent:
+    each_us = [end - start for start, end in zip(before.each_us, after.each_us, strict=True)]
+    return Spent(
+        node_us=each_us[0],
+        generator_us=each_us[1],
+        receiver_us=each_us[2],
+        others_us=max(0, after.all_us - before.all_us - sum(each_us)),
+        duration_ns=after.at_ns - before.at_ns,
+        node_memory_bytes=node_memory_bytes,
+        first_delivery_ns=first_delivery_ns,
     )
 
 
-def _sums(options: BenchOptions, folder: Path, node: Node, costs: Costs, invalid: int) -> BenchResult:
+def _sums(options: BenchOptions, folder: Path, node: Node, spent: Spent, invalid: int) -> BenchResult:
     published = read_published((folder / _GENERATOR_LOG).read_bytes(), options.batch)
     received = read_received((folder / _RECEIVER_LOG).read_bytes(), published.accepted)
-    machine: Machine = describe(folder)
-    return sum_up(options, __version__, machine, costs, (published, received), node.stored(), invalid)
+    return sum_up(options, __version__, describe(folder), spent, (published, received), node.stored(), invalid)
 
 
 @contextmanager

@@ -105,9 +105,7 @@ def counted(
     return good, lost, unstored
 
 
-def backlog(
-    published: Published, received: Received, destinations: int, shares: Sequence[float]
-) -> list[int]:
+def backlog(published: Published, received: Received, destinations: int, shares: Sequence[float]) -> list[int]:
     """Deliveries accepted and not yet received, at each share (0..1) of the time from first to last."""
     received_at = sorted(received.first_at.values())
     answered_at = [at_ns for at_ns, _ in published.accepted_at]

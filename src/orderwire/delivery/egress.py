@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 URL_CHARS_MAX = 2048
 PORT_MAX = 65_535
 HOST_CHARS_MAX = 253
+HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 ALLOW_NETWORKS_SETTING = "ORDERWIRE_ALLOW_NETWORKS"
 ALLOW_HTTP_SETTING = "ORDERWIRE_ALLOW_HTTP"
@@ -74,7 +75,6 @@ _EMBEDDING: tuple[tuple[IPv6Network, int], ...] = (
 )
 
 _URL_CHARS = re.compile(r"[\x21-\x7e]+")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,35 +141,34 @@ def url_problem(url: str, *, allow_http: bool) -> str | None:
         return f"the URL is longer than {URL_CHARS_MAX} characters"
     if not _URL_CHARS.fullmatch(url) or "\\" in url:
         return "the URL holds spaces, control characters, backslashes or non-ASCII characters; percent-encode them"
+    if "#" in url:
+        return "the URL must not have a fragment (#...); it would never be sent"
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = parts.hostname or ""
     except ValueError:
         return "the URL is malformed: its host or port cannot be read"
-    if parts.scheme not in ("http", "https") or url[len(parts.scheme) : len(parts.scheme) + 3] != "://":
-        return "the URL must begin with https://" + (" or http://" if allow_http else "")
     if parts.scheme == "http" and not allow_http:
         return f"plain http:// is refused; use https:// (the operator may permit it with {ALLOW_HTTP_SETTING}=true)"
-    if "@" in parts.netloc:
-        return "the URL must not hold a user name or password; use the destination's auth setting"
-    if "#" in url:
-        return "the URL must not have a fragment (#...); it would never be sent"
+    if parts.scheme not in ("http", "https") or url[len(parts.scheme) : len(parts.scheme) + 3] != "://":
+        return "the URL must begin with https://" + (" or http://" if allow_http else "")
     if port == 0 or parts.netloc.endswith(":"):
         return f"the URL's port must be between 1 and {PORT_MAX}"
-    return _host_problem(host, bracketed="[" in parts.netloc)
+    return _host_problem(parts.netloc, parts.hostname or "")
 
 
-def _host_problem(host: str, *, bracketed: bool) -> str | None:
+def _host_problem(netloc: str, host: str) -> str | None:
+    if "@" in netloc:
+        return "the URL must not hold a user name or password; use the destination's auth setting"
     if not host:
         return "the URL has no host"
-    if bracketed:
+    if "[" in netloc:
         try:
             IPv6Address(host)
         except ValueError:
             return "the URL's host is not an IPv6 address"
         return "the URL's host must not have a zone (%...)" if "%" in host else None
-    if len(host) > HOST_CHARS_MAX or ".." in host or not _HOST_NAME.fullmatch(host):
+    if len(host) > HOST_CHARS_MAX or ".." in host or not HOST_NAME.fullmatch(host):
         return "the URL's host is not a host name or address"
     return None
 

@@ -7,8 +7,10 @@ what happened and gathers what finished. Nothing here raises out of the thread: 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -17,14 +19,16 @@ from urllib.parse import urlsplit
 
 import pycurl
 
-from orderwire.delivery.egress import EgressPolicy
+from orderwire.delivery.egress import HOST_NAME, EgressPolicy
 from orderwire.delivery.exchange import HttpAnswer, HttpRequest, SendError
-from orderwire.delivery.resolver import Lookup, Resolver
-from orderwire.delivery.transfer import Transfer
+from orderwire.delivery.resolver import Lookup, Resolver, Waiting, Waitlist
+from orderwire.delivery.transfer import Transfer, Way
 
 EVENTS_PER_TURN_MAX = 512
 STARTS_PER_TURN_MAX = 256
+WARM_URLS_MAX = 10_000
 SWEEP_S = 1.0
+LOOKUP_SWEEP_S = 0.1
 OVERDUE_S = 5.0
 PAUSE_AFTER_ERROR_S = 0.01
 
@@ -40,14 +44,13 @@ _CURL_FLAGS = {
     for flags in range(1 << 6)
 }
 _TIMED_OUT = 28
-_TIMEOUT_DETAIL = "the whole answer did not arrive in time"
 _ABORT_DETAIL = "the node stopped or gave this request up before its answer was complete"
 
-type_finished = list[tuple[HttpRequest, HttpAnswer]]
+Finished = list[tuple[HttpRequest, HttpAnswer]]
 
 
 class Engine:
-    """Everything that lives on the sending thread. Only `submit`, `abort`, `finish` and `internal_errors` are for others."""
+    """All that lives on the sending thread. Only `submit`, `abort`, `finish` and `internal_errors` are for others."""
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Engine:
         connections_max: int,
         ca_file: str | None,
         http2: bool,
-        hand_over: Callable[[type_finished], None],
+        hand_over: Callable[[Finished], None],
     ) -> None:
         self.internal_errors = 0
         self._policy = policy
@@ -68,21 +71,26 @@ class Engine:
         self._commands: deque[Callable[[], None]] = deque()
         self._awake = False
         self._ending = False
+        self._closed = False
+        self._wake_lock = threading.Lock()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._watched: dict[int, int] = {}
         self._due: float | None = None
+        self._timers_ms: deque[int] = deque(maxlen=1)
         self._sweep_due = 0.0
         self._active: dict[Any, Transfer] = {}
         self._idle: list[Transfer] = []
-        self._finished: type_finished = []
-        self._looking_up: dict[tuple[str, int], list[tuple[HttpRequest, float]]] = {}
-        self._resolver = Resolver(self._on_found) if policy.proxy_url is not None else None
+        self._finished: Finished = []
+        self._warm: dict[str, float] = {}  # URLs whose host libcurl can place, and until when (monotonic)
+        self._waitlist = Waitlist()
+        self._resolver = Resolver(self._on_found)
         self._multi: Any = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections_max)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        # libcurl names a new time (twice a request): a bound method of C keeps Python out of it; `_turn` looks.
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timers_ms.append)
 
     # What other threads may call.
 
@@ -114,7 +122,9 @@ class Engine:
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True  # before the write: the thread clears it before it sleeps, never after
-            os.eventfd_write(self._wake_fd, 1)
+            with self._wake_lock:  # a late resolver must not write to a number that names another file by now
+                if not self._closed:
+                    os.eventfd_write(self._wake_fd, 1)
 
     # One turn.
 
@@ -123,22 +133,21 @@ class Engine:
         waiting = self._inbox or self._commands
         events = self._epoll.poll(0 if waiting else self._sleep_s(), EVENTS_PER_TURN_MAX)
         self._awake = True
-        watched, socket_action = self._watched, self._multi.socket_action
         for fd, flags in events:
-            if fd in watched:
-                socket_action(fd, _CURL_FLAGS[flags & 63])
-            elif fd == self._wake_fd:
-                os.eventfd_read(fd)
-            else:  # a connection resting in libcurl's cache was closed by its peer
-                self._epoll.unregister(fd)
+            try:
+                self._take_event(fd, flags)
+            except Exception:  # noqa: BLE001 - one socket's trouble must not cost the others their turn
+                self._forget_socket(fd)
         while self._commands:
             self._commands.popleft()()
         if self._inbox:
             self._start_batch()
         now = time.monotonic()
+        self._note_timer(now)
         if self._due is not None and self._due <= now:
             self._due = None
-            socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._note_timer(now)
         self._gather()
         if now >= self._sweep_due:
             self._sweep(now)
@@ -146,9 +155,30 @@ class Engine:
             finished, self._finished = self._finished, []
             self._hand_over(finished)
 
+    def _take_event(self, fd: int, flags: int) -> None:
+        if fd in self._watched:
+            self._multi.socket_action(fd, _CURL_FLAGS[flags & 63])
+        elif fd == self._wake_fd:
+            os.eventfd_read(fd)
+        else:  # a connection resting in libcurl's cache was closed by its peer (or, this very turn, by libcurl)
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def _forget_socket(self, fd: int) -> None:
+        """Its transfer ends by its timeout or by the sweep."""
+        self.internal_errors += 1
+        self._watched.pop(fd, None)
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(fd)
+
+    def _note_timer(self, now: float) -> None:
+        if self._timers_ms:
+            timeout_ms = self._timers_ms.pop()
+            self._due = None if timeout_ms < 0 else now + timeout_ms / 1000.0
+
     def _sleep_s(self) -> float:
         """How long to sleep at most, in seconds; -1 for until woken."""
-        sleep = SWEEP_S if self._active or self._looking_up else -1.0
+        sleep = self._sweep_s() if self._active or self._waitlist else -1.0
         if self._due is None:
             return sleep
         until = max(0.0, self._due - time.monotonic())
@@ -156,33 +186,39 @@ class Engine:
 
     def _start_batch(self) -> None:
         inbox = self._inbox
-        now_us = time.time_ns() // 1000
+        now_us, now_s = time.time_ns() // 1000, time.monotonic()
         for _ in range(min(len(inbox), STARTS_PER_TURN_MAX)):
             request = inbox.popleft()
             try:
-                self._start(request, now_us)
-            except (ValueError, TypeError, pycurl.error) as error:
-                self._refuse(request, SendError.BAD_REQUEST, f"the request cannot be sent as it is: {error}")
+                if self._warm.get(request.url, 0.0) > now_s:
+                    self._launch(request, now_us)
+                else:
+                    self._look_up(request, now_us, now_s)
             except Exception as error:  # noqa: BLE001 - one odd request must not cost the others theirs
-                self.internal_errors += 1
-                self._refuse(request, SendError.INTERNAL, f"the request could not be started ({type(error).__name__})")
+                self._refuse_odd(request, error)
 
-    def _start(self, request: HttpRequest, now_us: int) -> None:
-        problem = None if request.url.startswith("https://") else self._policy.scheme_problem(request.url)
-        if problem is not None:
+    def _look_up(self, request: HttpRequest, now_us: int, now_s: float) -> None:
+        if problem := self._policy.scheme_problem(request.url):
             self._refuse(request, SendError.BLOCKED_SCHEME, problem)
-        elif self._resolver is None:
-            self._launch(request, now_us, request.timeout_s, None)
-        else:
-            self._look_up(request)
+            return
+        parts = urlsplit(request.url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        # Among what is refused here is `*`, which libcurl's list of addresses would take for every host.
+        if ":" not in host and not HOST_NAME.fullmatch(host):
+            raise ValueError("its URL has no host name or address")
+        waiting = Waiting(request, port, now_s, now_s + request.timeout_s, now_us)
+        known = self._resolver.known(host, now_s)
+        if known is not None:
+            self._connect(waiting, known)
+            return
+        if host not in self._waitlist:
+            self._resolver.look_up(host)
+        self._waitlist.add(host, waiting)
 
-    def _launch(self, request: HttpRequest, now_us: int, timeout_s: float, connect_to: str | None) -> None:
-        transfer = (
-            self._idle.pop() if self._idle and request.tls is None else self._new_transfer(request)
-        )
+    def _launch(self, request: HttpRequest, now_us: int, way: Way | None = None) -> None:
+        transfer = self._idle.pop() if self._idle and request.tls is None else self._new_transfer(request)
         try:
-            transfer.prepare(request, timeout_s=timeout_s, connect_to=connect_to)
-            transfer.started_at_us = now_us
+            transfer.prepare(request, now_us, way)
             self._multi.add_handle(transfer.curl)
         except BaseException:
             transfer.close()
@@ -207,21 +243,34 @@ class Engine:
         transfer = self._active.pop(curl)
         request = transfer.request
         try:
-            self._finished.append((request, transfer.answer(code, message)))
+            answer = transfer.answer(code, message)
             self._multi.remove_handle(curl)
             transfer.rest()
         except Exception as error:  # noqa: BLE001 - the request gets its answer all the same
-            self.internal_errors += 1
-            transfer.pooled = False
-            self._refuse(request, SendError.INTERNAL, f"the answer could not be read ({type(error).__name__})")
+            transfer.close()
+            self._refuse_unforeseen(request, error)
+            return
+        self._finished.append((request, answer))
         if transfer.pooled and len(self._idle) < self._idle_max:
             self._idle.append(transfer)
         else:
             transfer.close()
 
-    def _refuse(self, request: HttpRequest, error: SendError, detail: str) -> None:
-        now_us = time.time_ns() // 1000
-        self._finished.append((request, HttpAnswer(None, b"", b"", False, error, detail, now_us, 0.0)))  # noqa: FBT003
+    def _refuse_odd(self, request: HttpRequest, error: Exception) -> None:
+        if isinstance(error, ValueError | TypeError | pycurl.error):
+            self._refuse(request, SendError.BAD_REQUEST, f"the request cannot be sent as it is: {error}")
+        else:
+            self._refuse_unforeseen(request, error)
+
+    def _refuse_unforeseen(self, request: HttpRequest, error: Exception) -> None:
+        self.internal_errors += 1
+        self._refuse(request, SendError.INTERNAL, f"something unforeseen happened ({type(error).__name__})")
+
+    def _refuse(self, request: HttpRequest, error: SendError, detail: str, waiting: Waiting | None = None) -> None:
+        started_us, waited_ms = time.time_ns() // 1000, 0.0
+        if waiting is not None:
+            started_us, waited_ms = waiting.started_at_us, (time.monotonic() - waiting.since_s) * 1000
+        self._finished.append((request, HttpAnswer(None, b"", b"", False, error, detail, started_us, waited_ms)))
 
     # What libcurl tells us, from inside `socket_action`.
 
@@ -231,7 +280,7 @@ class Engine:
         A socket no longer waited for stays in epoll (it is about to be used again); one that closes leaves epoll by
         itself, and its number, used again, is found missing by `modify`.
         """
-        if what == pycurl.POLL_REMOVE or what == pycurl.POLL_NONE:
+        if what not in _EPOLL_FLAGS:
             self._watched.pop(fd, None)
             return
         flags = self._watched[fd] = _EPOLL_FLAGS[what]
@@ -240,23 +289,7 @@ class Engine:
         except FileNotFoundError:
             self._epoll.register(fd, flags)
 
-    def _on_timer(self, timeout_ms: int) -> None:
-        self._due = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000.0
-
-    # Behind an egress proxy: resolve, check, connect to the checked address.
-
-    def _look_up(self, request: HttpRequest) -> None:
-        parts = urlsplit(request.url)
-        name = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-        waiting = (request, time.monotonic())
-        assert self._resolver is not None
-        if (found := self._resolver.cached(*name)) is not None:
-            self._connect(waiting, found)
-        elif name in self._looking_up:
-            self._looking_up[name].append(waiting)
-        else:
-            self._looking_up[name] = [waiting]
-            self._resolver.look_up(*name)
+    # Where to: every host is looked up before its transfer starts (see `resolver` for why).
 
     def _on_found(self, lookup: Lookup) -> None:
         """On a resolver's thread."""
@@ -264,56 +297,58 @@ class Engine:
         self._wake()
 
     def _connect_waiting(self, lookup: Lookup) -> None:
-        for waiting in self._looking_up.pop((lookup.host, lookup.port), ()):
+        for waiting in self._waitlist.answered(lookup.host):
             try:
                 self._connect(waiting, lookup)
             except Exception as error:  # noqa: BLE001 - each waiting request gets its own answer
-                self._refuse(waiting[0], SendError.BAD_REQUEST, f"the request cannot be sent as it is: {error}")
+                self._refuse_odd(waiting.request, error)
 
-    def _connect(self, waiting: tuple[HttpRequest, float], lookup: Lookup) -> None:
-        request, since = waiting
+    def _connect(self, waiting: Waiting, lookup: Lookup) -> None:
+        request, waited_s = waiting.request, time.monotonic() - waiting.since_s
         if lookup.error:
-            self._refuse(request, SendError.DNS_FAILED, lookup.error)
-            return
-        refusals = [self._policy.check(address) for address in lookup.addresses]
-        allowed = [address for address, refusal in zip(lookup.addresses, refusals, strict=True) if refusal is None]
-        if not allowed:
-            self._refuse(request, SendError.BLOCKED_ADDRESS, refusals[0] or f"{lookup.host} has no address")
-            return
-        address = f"[{allowed[0]}]" if ":" in allowed[0] else allowed[0]
-        left_s = max(0.001, request.timeout_s - (time.monotonic() - since))
-        # Empty host and port match every host, however libcurl spells it: it cannot connect to anything unchecked.
-        self._launch(request, time.time_ns() // 1000, left_s, f"::{address}:{lookup.port}")
+            self._refuse(request, SendError.DNS_FAILED, lookup.error, waiting)
+        elif self._policy.proxy_url is None:
+            if len(self._warm) >= WARM_URLS_MAX:
+                self._warm.clear()
+            self._warm[request.url] = lookup.until_s
+            self._launch(request, waiting.started_at_us, Way(lookup, waiting.port, waited_s))
+        else:
+            refusals = {address: self._policy.check(address) for address in lookup.addresses}
+            allowed = next((address for address, refusal in refusals.items() if refusal is None), None)
+            if allowed is None:
+                self._refuse(request, SendError.BLOCKED_ADDRESS, next(iter(refusals.values())) or "", waiting)
+            else:
+                self._launch(request, waiting.started_at_us, Way(lookup, waiting.port, waited_s, via=allowed))
 
     # Deadlines of our own, giving up, and the end.
 
     def _sweep(self, now: float) -> None:
         """End what libcurl should have ended: nothing may stay in flight beyond its time, whatever went wrong."""
-        self._sweep_due = now + SWEEP_S
-        for name, waiting in list(self._looking_up.items()):
-            for entry in [entry for entry in waiting if now - entry[1] >= entry[0].timeout_s]:
-                waiting.remove(entry)
-                self._refuse(entry[0], SendError.TIMEOUT, f"{name[0]} was not resolved in time")
-        now_us = time.time_ns() // 1000
+        self._sweep_due = now + self._sweep_s()
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        for waiting in self._waitlist.take(lambda waiting: waiting.until_s <= now):
+            self._refuse(waiting.request, SendError.TIMEOUT, "the host name was not resolved in time", waiting)
         for curl, transfer in list(self._active.items()):
-            if now_us - transfer.started_at_us > (transfer.request.timeout_s + OVERDUE_S) * 1_000_000:
+            if now - transfer.started_s > transfer.request.timeout_s + OVERDUE_S:
                 transfer.pooled = False
                 self._conclude(curl, _TIMED_OUT, "")
 
+    def _sweep_s(self) -> float:
+        return LOOKUP_SWEEP_S if self._waitlist else SWEEP_S
+
     def _abort_where(self, chosen: Callable[[HttpRequest], bool]) -> None:
-        for request in [request for request in self._inbox if chosen(request)]:
+        given_up = [request for request in self._inbox if chosen(request)]
+        for request in given_up:
             self._inbox.remove(request)
-            self._refuse(request, SendError.ABORTED, _ABORT_DETAIL)
-        for waiting in self._looking_up.values():
-            for entry in [entry for entry in waiting if chosen(entry[0])]:
-                waiting.remove(entry)
-                self._refuse(entry[0], SendError.ABORTED, _ABORT_DETAIL)
+        given_up += [waiting.request for waiting in self._waitlist.take(lambda waiting: chosen(waiting.request))]
         for curl, transfer in list(self._active.items()):
             if chosen(transfer.request):
                 del self._active[curl]
+                given_up.append(transfer.request)
                 self._multi.remove_handle(curl)
-                self._refuse(transfer.request, SendError.ABORTED, _ABORT_DETAIL)
                 transfer.close()
+        for request in given_up:
+            self._refuse(request, SendError.ABORTED, _ABORT_DETAIL)
 
     def _end(self) -> None:
         self._abort_where(lambda _request: True)
@@ -322,8 +357,9 @@ class Engine:
     def _close(self) -> None:
         for transfer in self._idle:
             transfer.close()
-        if self._resolver is not None:
-            self._resolver.stop()
+        self._resolver.stop()
         self._multi.close()
         self._epoll.close()
-        os.close(self._wake_fd)
+        with self._wake_lock:
+            self._closed = True
+            os.close(self._wake_fd)

@@ -46,10 +46,11 @@ class TlsOptions(msgspec.Struct, frozen=True, eq=False):
 
 
 class HttpRequest(msgspec.Struct, eq=False):
-    """One request to send. `headers` are complete ASCII lines (`name: value`), content-type among them where there is a body.
+    """One request to send.
 
-    `timeout_s` covers everything from the first lookup to the last byte of the answer. `tag` is the caller's own, comes
-    back untouched, and names the request in `Sender.abort`. A request object is in flight at most once at a time.
+    `headers` are complete ASCII lines (`name: value`), `content-type` among them where there is a body. `timeout_s`
+    covers everything from the first lookup to the last byte of the answer. `tag` is the caller's own (hashable),
+    comes back untouched, and names the request in `Sender.abort`. A request object is in flight at most once at a time.
     """
 
     url: str
@@ -88,6 +89,4 @@ class HttpAnswer(msgspec.Struct, eq=False):
         """Names in lower case and values, in order; at most 100 of them, values cut at 4,096 characters."""
         lines = self.raw_headers.split(b"\r\n\r\n", 1)[0].split(b"\n")[1 : HEADER_COUNT_MAX + 1]
         pairs = (line.decode("latin-1").partition(":") for line in lines)
-        return [
-            (name.strip().lower(), value.strip()[:HEADER_VALUE_CHARS_MAX]) for name, colon, value in pairs if colon
-        ]
+        return [(name.strip().lower(), value.strip()[:HEADER_VALUE_CHARS_MAX]) for name, colon, value in pairs if colon]

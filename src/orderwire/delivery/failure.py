@@ -60,17 +60,17 @@ _RECV_ERROR = 56
 def describe(code: int, message: str) -> tuple[SendError, str]:
     """The kind of failure and the sentence for libcurl's error `code` and its `message`."""
     kind, sentence = _BY_CODE.get(code, _UNKNOWN)
-    if code == _RECV_ERROR:
+    if "CONNECT tunnel" in message:
+        kind, sentence = SendError.CONNECT_FAILED, "the egress proxy refused to connect"
+    elif code == _RECV_ERROR:
         kind, sentence = _describe_receive(message)
     detail = message.strip().rstrip(".")
     return kind, (f"{sentence}: {detail}" if detail else sentence)[:_DETAIL_CHARS_MAX]
 
 
 def _describe_receive(message: str) -> tuple[SendError, str]:
-    """libcurl gives one code to four different endings; only its words tell them apart (held by tests)."""
+    """libcurl gives one code to three different endings; only its words tell them apart (held by tests)."""
     text = message.lower()
-    if "connect tunnel" in text:
-        return SendError.CONNECT_FAILED, "the egress proxy refused to connect"
     if "too large" in text or "too long" in text:
         return SendError.BAD_ANSWER, "the receiver's headers are too large"
     if "chunk" in text or "header" in text:

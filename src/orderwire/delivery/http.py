@@ -15,6 +15,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from orderwire.delivery.egress import EgressPolicy, url_problem
 from orderwire.delivery.engine import Engine
@@ -52,6 +53,8 @@ class Sender:
 
     `on_answers` is called on the loop; if it raises, the loop's exception handler hears of it and sending goes on.
     `connections_max` bounds the idle connections kept, not the requests in flight: that bound is the caller's.
+    `ca_file` names the public authorities to trust. `http2` is off because HTTP/1.1 measured cheaper (35 against 40 us
+    of CPU a request over TLS) and keeps one request's stall from another's.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Sender:
         loop: asyncio.AbstractEventLoop,
         connections_max: int = CONNECTIONS_MAX_DEFAULT,
         ca_file: str | None = None,
-        http2: bool = True,
+        http2: bool = False,
     ) -> None:
         self.in_flight = 0
         self.callback_errors = 0
@@ -84,7 +87,7 @@ class Sender:
 
     @property
     def internal_errors(self) -> int:
-        """How often something unforeseen happened on the sending thread (each such request was answered all the same)."""
+        """How often something unforeseen happened on the sending thread (such requests were answered all the same)."""
         return self._engine.internal_errors
 
     def start(self) -> None:
@@ -92,14 +95,14 @@ class Sender:
         self._thread.start()
 
     def submit(self, requests: Sequence[HttpRequest]) -> None:
-        """Send these; call on the loop. Each comes back once through `on_answers`. After `stop` they come back ABORTED."""
+        """Send these; call on the loop. Each comes back once through `on_answers`. RuntimeError after `stop`."""
         if self._stopping:
             raise RuntimeError("the sender is stopping")
         self.in_flight += len(requests)
         self._engine.submit(requests)
 
     async def send(self, request: HttpRequest) -> HttpAnswer:
-        """Send one and wait for its answer (which does not go through `on_answers`). Never raises for the receiver's sake."""
+        """Send one and wait for its answer, which does not go through `on_answers`. RuntimeError after `stop`."""
         waiter: asyncio.Future[HttpAnswer] = self._loop.create_future()
         self._waiters[request] = waiter
         self.submit((request,))
@@ -160,7 +163,7 @@ class Sender:
 def public_authorities_file() -> str | None:
     """The file of certificate authorities to trust: SSL_CERT_FILE, the system's, or the package certifi's."""
     named = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    if named and os.path.exists(named):  # noqa: PTH110
+    if named and Path(named).exists():
         return named
     with contextlib.suppress(ImportError):
         where: Callable[[], str] = importlib.import_module("certifi").where

@@ -6,10 +6,12 @@ libcurl is done. Callbacks run inside libcurl, so none of them raises. Only what
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import pycurl
 
@@ -24,21 +26,35 @@ from orderwire.delivery.exchange import (
     TlsOptions,
 )
 from orderwire.delivery.failure import describe
+from orderwire.delivery.handle import header_lines, new_handle
+from orderwire.delivery.resolver import Lookup
 
 CONNECT_TIMEOUT_S_MAX = 10.0
-DNS_CACHE_S = 30
-CONNECTION_IDLE_S_MAX = 60
-CONNECTION_AGE_S_MAX = 300
 BODY_HELD_BYTES_MAX = 16 * 1024  # a pooled handle keeps at most this much of the last request's body
 EXPECT_FREE_BYTES = 512 * 1024  # libcurl adds `Expect: 100-continue` to bodies above 1 MiB
 STATUS_FINAL_MIN = 200
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
-_REFUSED_SOCKET = pycurl.SOCKET_BAD
+_REFUSED_SOCKET: int = pycurl.SOCKET_BAD
 _WRITE_ERROR = 23
 _COULD_NOT_CONNECT = 7
-_CLOSE_ON_EXEC = socket.SOCK_CLOEXEC
+
+
+class _Lent(socket.socket):
+    """A socket pycurl duplicates and then drops; closed at once, for the duplicate is the one that lives."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Way(NamedTuple):
+    """How to get to a host: what was found out about it, after `waited_s`; `via` is what a proxy shall connect to."""
+
+    lookup: Lookup
+    port: int
+    waited_s: float
+    via: str | None = None
 
 
 class Transfer:
@@ -47,6 +63,7 @@ class Transfer:
     __slots__ = (
         "_body",
         "_body_bytes",
+        "_checked",
         "_guarded",
         "_head",
         "_method",
@@ -56,16 +73,18 @@ class Transfer:
         "_setopt",
         "_timeout_s",
         "_url",
+        "_waited_ms",
         "curl",
         "pooled",
         "request",
         "started_at_us",
+        "started_s",
     )
 
     request: HttpRequest
 
     def __init__(self, policy: EgressPolicy, *, ca_file: str | None, http2: bool, tls: TlsOptions | None) -> None:
-        self.curl: Any = pycurl.Curl()
+        self.curl: Any = new_handle(policy, ca_file=ca_file, http2=http2, tls=tls)
         self._setopt: Callable[[int, object], None] = self.curl.setopt
         self._policy = policy
         self._guarded = policy.proxy_url is None
@@ -75,42 +94,41 @@ class Transfer:
         self._body_bytes = 0
         self._refusal: str | None = None
         self._opened = 0
+        self._checked: str | None = None
         self._method = "POST"
         self._timeout_s = 0.0
         self._url = ""
+        self._waited_ms = 0.0
         self.started_at_us = 0
-        _set_fixed_options(self._setopt, ca_file=ca_file, http2=http2)
+        self.started_s = 0.0
         self._setopt(pycurl.HEADERFUNCTION, self._head.write)
         self._setopt(pycurl.WRITEFUNCTION, self._take_body)
         self._setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-        self._set_proxy()
-        if tls is not None:
-            _set_tls(self.curl, tls)
 
-    def prepare(self, request: HttpRequest, *, timeout_s: float, connect_to: str | None = None) -> None:
-        """Make the handle ready to send `request`. Raises ValueError, UnicodeError or pycurl.error when it cannot be sent."""
+    def prepare(self, request: HttpRequest, started_at_us: int, way: Way | None) -> None:
+        """Make the handle ready to send `request`; `way` only where libcurl does not know the host's address by now.
+
+        Raises ValueError, TypeError or pycurl.error when it cannot be sent.
+        """
         setopt = self._setopt
         self.request = request
+        self.started_at_us = started_at_us
+        self.started_s = time.monotonic()
         if request.url != self._url:
             setopt(pycurl.URL, request.url)
             self._url = request.url
-        headers = request.headers
-        if "\n" in (text := "".join(headers)) or "\r" in text or "\0" in text:
-            raise ValueError("a header holds a line break or NUL")
         body = request.body
-        if len(body) > EXPECT_FREE_BYTES:
-            headers = [*headers, "Expect:"]
-        setopt(pycurl.HTTPHEADER, headers)
+        lines = header_lines(request.headers)
+        setopt(pycurl.HTTPHEADER, lines if len(body) <= EXPECT_FREE_BYTES else [*lines, "Expect:"])
         if request.method != "POST" or self._method != "POST":
             self._set_method(request.method, has_body=bool(body))
         if body or self._method in _METHODS_WITH_BODY:
             setopt(pycurl.POSTFIELDS, body)
+        timeout_s = request.timeout_s if way is None else self._take_way(way, request.timeout_s)
         if timeout_s != self._timeout_s:
             setopt(pycurl.TIMEOUT_MS, max(1, int(timeout_s * 1000)))
             setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(min(timeout_s, CONNECT_TIMEOUT_S_MAX) * 1000)))
             self._timeout_s = timeout_s
-        if connect_to is not None:
-            setopt(pycurl.CONNECT_TO, [connect_to])
 
     def answer(self, code: int, message: str) -> HttpAnswer:
         """What came of it: `code` 0 or libcurl's error code with its message."""
@@ -127,19 +145,21 @@ class Transfer:
         detail = ""
         if code != 0 and not (code == _WRITE_ERROR and self._body_bytes > BODY_READ_BYTES_MAX and status is not None):
             error, detail = self._judge(code, message)
+        elif b"\n\r\n" not in head and b"\n\n" not in head:  # libcurl calls this a success
+            error, detail = SendError.CONNECTION_LOST, "the receiver closed the connection in the middle of its headers"
         if len(head) > HEADER_BYTES_MAX:
             head, error = head[:HEADER_BYTES_MAX], SendError.BAD_ANSWER
             detail = f"the receiver's headers are too large (more than {HEADER_BYTES_MAX} bytes)"
         return HttpAnswer(
             status,
-            head,
+            head if status is not None else b"",  # else it is the proxy's, or an interim answer's
             body,
             self._body_bytes > BODY_KEPT_BYTES_MAX,
             error,
             detail,
             self.started_at_us,
-            getinfo(pycurl.TOTAL_TIME) * 1000.0,
-            getinfo(pycurl.PRIMARY_IP) or None,
+            self._waited_ms + getinfo(pycurl.TOTAL_TIME) * 1000.0,
+            self._checked or getinfo(pycurl.PRIMARY_IP) or None,
         )
 
     def rest(self) -> None:
@@ -153,6 +173,9 @@ class Transfer:
         self._opened = 0
         if len(self.request.body) > BODY_HELD_BYTES_MAX:
             self._setopt(pycurl.POSTFIELDS, b"")
+        if self._waited_ms:
+            self._waited_ms = 0.0
+            self.curl.unsetopt(pycurl.RESOLVE)
         del self.request
 
     def close(self) -> None:
@@ -166,7 +189,7 @@ class Transfer:
             self._body.append(data if len(data) <= room else data[:room])
         return len(data) if self._body_bytes <= BODY_READ_BYTES_MAX else 0
 
-    def _open_socket(self, _purpose: int, target: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
+    def _open_socket(self, _purpose: int, target: tuple[int, int, int, tuple[str, int]]) -> _Lent | int:
         """libcurl is about to connect to this very address: the last and only place where it can be judged."""
         try:
             family, kind, protocol, address = target
@@ -176,8 +199,8 @@ class Transfer:
                     self._refusal = refusal
                     return _REFUSED_SOCKET
             self._opened += 1
-            return socket.socket(family, kind | _CLOSE_ON_EXEC, protocol)
-        except Exception as error:  # noqa: BLE001 - inside libcurl nothing may be raised; no socket means no connection
+            return _Lent(family, kind, protocol)
+        except Exception as error:  # noqa: BLE001 - nothing may be raised inside libcurl; no socket, no connection
             self._refusal = f"the address could not be checked ({type(error).__name__})"
             return _REFUSED_SOCKET
 
@@ -188,6 +211,18 @@ class Transfer:
         if self._refusal is not None:
             detail = f"{detail} (and not tried: {self._refusal})"
         return error, detail
+
+    def _take_way(self, way: Way, timeout_s: float) -> float:
+        """Tell libcurl where the host is; what is left of the timeout, in seconds."""
+        self._waited_ms = max(way.waited_s * 1000, 0.001)
+        if way.via is not None:
+            # Empty host and port match every host, however libcurl spells it: it cannot go anywhere unchecked.
+            self._checked = way.via
+            self._setopt(pycurl.CONNECT_TO, [f"::{_in_brackets(way.via)}:{way.port}"])
+        elif way.lookup.until_s != math.inf:  # an address written out needs no telling
+            host = way.lookup.host.removesuffix(".")
+            self._setopt(pycurl.RESOLVE, [f"+{host}:{way.port}:{','.join(way.lookup.addresses)}"])
+        return max(timeout_s - way.waited_s, 0.001)
 
     def _set_method(self, method: str, *, has_body: bool) -> None:
         if method not in METHODS:
@@ -205,45 +240,6 @@ class Transfer:
         if method not in ("GET", "HEAD", "POST") or (method == "GET" and has_body):
             setopt(pycurl.CUSTOMREQUEST, method)
 
-    def _set_proxy(self) -> None:
-        setopt = self._setopt
-        proxy = self._policy.proxy_url
-        setopt(pycurl.PROXY, proxy or "")  # set, even to nothing: unset, libcurl would read the environment
-        setopt(pycurl.NOPROXY, "" if proxy else "*")
-        if proxy:
-            setopt(pycurl.HTTPPROXYTUNNEL, 1)
 
-
-def _set_fixed_options(setopt: Callable[[int, object], None], *, ca_file: str | None, http2: bool) -> None:
-    setopt(pycurl.NOSIGNAL, 1)
-    setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-    setopt(pycurl.REDIR_PROTOCOLS, 0)
-    setopt(pycurl.FOLLOWLOCATION, 0)
-    setopt(pycurl.PATH_AS_IS, 1)
-    setopt(pycurl.TCP_NODELAY, 1)
-    setopt(pycurl.NETRC, 0)
-    setopt(pycurl.DNS_CACHE_TIMEOUT, DNS_CACHE_S)
-    setopt(pycurl.MAXAGE_CONN, CONNECTION_IDLE_S_MAX)
-    setopt(pycurl.MAXLIFETIME_CONN, CONNECTION_AGE_S_MAX)
-    setopt(pycurl.HTTP09_ALLOWED, 0)
-    setopt(pycurl.SSL_VERIFYPEER, 1)
-    setopt(pycurl.SSL_VERIFYHOST, 2)
-    setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
-    setopt(pycurl.POST, 1)
-    version = pycurl.CURL_HTTP_VERSION_2TLS if http2 else pycurl.CURL_HTTP_VERSION_1_1
-    setopt(pycurl.HTTP_VERSION, version)
-    if ca_file is not None:
-        setopt(pycurl.CAINFO, ca_file)
-
-
-def _set_tls(curl: Any, tls: TlsOptions) -> None:
-    if tls.client_cert_pem is not None:
-        curl.setopt(pycurl.SSLCERT_BLOB, tls.client_cert_pem)
-        curl.setopt(pycurl.SSLCERTTYPE, "PEM")
-    if tls.client_key_pem is not None:
-        curl.setopt(pycurl.SSLKEY_BLOB, tls.client_key_pem)
-        curl.setopt(pycurl.SSLKEYTYPE, "PEM")
-    if tls.ca_pem is not None:
-        curl.unsetopt(pycurl.CAINFO)
-        curl.unsetopt(pycurl.CAPATH)
-        curl.setopt(pycurl.CAINFO_BLOB, tls.ca_pem)
+def _in_brackets(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

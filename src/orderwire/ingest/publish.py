@@ -35,7 +35,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]
 _ENVELOPE_DEPTH = 1  # `data` may nest DEPTH_MAX levels wherever it stands
 
 
-class PublishRequest(Value, kw_only=True):
+class PublishRequest(Value, frozen=True, kw_only=True):
     """One event as its publisher asked for it. `data` is JSON text; `id` and `time_at` None: ours to choose."""
 
     type: str
@@ -135,11 +135,13 @@ def require_subject(value: str, path: str = "subject") -> None:
 def parse_time(value: str, path: str = "time") -> int:
     """RFC 3339 with an offset, years 1970 to 9999 -> microseconds. Raises Invalid."""
     try:
-        at = from_rfc3339(value) if _RFC3339.fullmatch(value) else -1
+        at = from_rfc3339(value.upper()) if _RFC3339.fullmatch(value) else -1
     except ValueError:
         at = -1
     if not 0 <= at <= TIME_AT_MAX:
-        raise Invalid.field(path, "must be an RFC 3339 time of 1970 or later with its offset, e.g. 2026-11-23T20:01:18Z")
+        raise Invalid.field(
+            path, "must be an RFC 3339 time of 1970 or later with its offset, e.g. 2026-11-23T20:01:18Z"
+        )
     return at
 
 

@@ -99,6 +99,13 @@ class LaneDue(Value, frozen=True, kw_only=True):
     due_at: int
 
 
+class Claimed(Value, frozen=True, kw_only=True):
+    """What a claim got, and for each asked lane that still has something waiting, when that is due."""
+
+    works: list[Work]
+    due: list[LaneDue]
+
+
 class Finish(Value, frozen=True, kw_only=True):
     """The end of one attempt: the attempt's row and the delivery's new state, written together.
 
@@ -262,7 +269,7 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, wants: Sequence[Want], now: int) -> list[Work]:
+    async def claim(self, wants: Sequence[Want], now: int) -> Claimed:
         """Own up to `limit` due deliveries for each lane, oldest due first, manual retries before them."""
         ...
 
@@ -296,7 +303,9 @@ class Store(Protocol):
         """Newest first; reads at most SCAN_ROWS_MAX rows."""
         ...
 
-    async def list_attempts(self, tenant: str, delivery_id: str, limit: int, before_number: int | None) -> list[Attempt]:
+    async def list_attempts(
+        self, tenant: str, delivery_id: str, limit: int, before_number: int | None
+    ) -> list[Attempt]:
         """Newest first."""
         ...
 

@@ -70,7 +70,12 @@ def cancel_lane(connection: sqlite3.Connection, destination: str, reason: str, l
 
 
 def replay(
-    connection: sqlite3.Connection, tenant: str, event_id: str, targets: Sequence[Target], now: int, owner: str
+    connection: sqlite3.Connection,
+    tenant: str,
+    event_id: str,
+    targets: Sequence[Target],
+    now: int,
+    owner: str,
 ) -> int:
     """New deliveries of a kept event."""
     row = connection.execute(
@@ -100,7 +105,9 @@ def create_replay(connection: sqlite3.Connection, job: ReplayJob, now: int) -> R
         "status": job.status.value if job.status else None,
         "limit": -1,
     }
-    count = sum(1 for row in connection.execute(_CHOOSE, values) if not job.types or _matches(row[2], job.types))
+    count = sum(
+        1 for row in connection.execute(_CHOOSE, values) if not job.types or _matches(row[2], job.types)
+    )
     connection.execute(
         "INSERT INTO replays VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 0, 0)",
         (
@@ -272,7 +279,9 @@ def _fanout_target(entry: Any, now: int) -> Target:  # noqa: ANN401 - JSON: [des
 
 def _matches(event_type: str, patterns: Sequence[str]) -> bool:
     return any(
-        pattern == "*" or event_type == pattern or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
+        pattern == "*"
+        or event_type == pattern
+        or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
         for pattern in patterns
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orderwire.errors import Conflict, FieldError
 from orderwire.ids import looks_generated
 from orderwire.model import DedupeKey, Event
-from orderwire.store.base import Accepted, AcceptItem, Finish, LaneDue, Target, Want, Work
+from orderwire.store.base import Accepted, AcceptItem, Claimed, Finish, LaneDue, Target, Want, Work
 from orderwire.store.sqlite.rows import WORK_COLUMNS, execute_many, key_hash, work_of
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 MINUTE = 60_000_000
 
-INSERT_EVENTS = (
-    "INSERT INTO events (id, tenant, type, subject, time_at, received_at, supplied_id, source_id, trust, origin, data)"
+INSERT_EVENTS = "INSERT INTO events (id, tenant, type, subject, time_at, received_at, supplied_id, source_id, trust, origin, data)"
+INSERT_KEYS = (
+    "INSERT OR REPLACE INTO keys (tenant, scope, key_hash, event_id, received_at, expires_at, content_hash)"
 )
-INSERT_KEYS = "INSERT OR REPLACE INTO keys (tenant, scope, key_hash, event_id, received_at, expires_at, content_hash)"
 INSERT_RAWS = "INSERT INTO raws (event_id, tenant, content_type, headers, body)"
 INSERT_DELIVERIES = (
     "INSERT INTO deliveries (tenant, id, event_id, destination, status, reason, due_at, owner, subject, sequence,"
@@ -47,7 +47,9 @@ FINISH_AFTER = (
     " manual = CASE WHEN v.manual THEN 0 ELSE deliveries.manual END, updated_at = v.now"
     " FROM v WHERE deliveries.tenant = v.tenant AND deliveries.id = v.id AND deliveries.owner = v.owner"
 )
-FIND_KEY = "SELECT event_id, received_at, content_hash FROM keys WHERE tenant = ? AND scope = ? AND key_hash = ?"
+FIND_KEY = (
+    "SELECT event_id, received_at, content_hash FROM keys WHERE tenant = ? AND scope = ? AND key_hash = ?"
+)
 NEXT_NUMBER = (
     "INSERT INTO lane_subjects (destination, subject, last_sequence, head) VALUES (?, ?, 1, NULL)"
     " ON CONFLICT DO UPDATE SET last_sequence = last_sequence + 1 RETURNING last_sequence, head"
@@ -72,6 +74,10 @@ CLAIM_MANUAL = (
 CLAIM_DUE = (
     "SELECT tenant, id FROM deliveries INDEXED BY deliveries_due"
     " WHERE destination = ? AND owner IS NULL AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
+)
+NEXT_DUE = (
+    "SELECT min(due_at) FROM deliveries INDEXED BY deliveries_due"
+    " WHERE destination = ? AND owner IS NULL AND due_at IS NOT NULL"
 )
 OWN = "UPDATE deliveries SET owner = ? WHERE tenant = ? AND id = ?"
 READ_WORK = (
@@ -226,7 +232,9 @@ class Batch:
                     seen[item.event.tenant, key.scope, key_hash(key.key)] = index
         return known
 
-    def _find(self, place: tuple[str, str, bytes], key: DedupeKey, event: Event, index: int) -> Accepted | None:
+    def _find(
+        self, place: tuple[str, str, bytes], key: DedupeKey, event: Event, index: int
+    ) -> Accepted | None:
         waiting = self._keys.get(place)
         if waiting is not None:
             _same_or_conflict(key, event, waiting[6], index)
@@ -342,7 +350,8 @@ def promote(connection: sqlite3.Connection, tenant: str, delivery_id: str, now: 
     )
     if following:
         connection.execute(
-            "UPDATE deliveries SET due_at = ? WHERE tenant = ? AND id = ? AND owner IS NULL", (now, *following)
+            "UPDATE deliveries SET due_at = ? WHERE tenant = ? AND id = ? AND owner IS NULL",
+            (now, *following),
         )
 
 
@@ -360,9 +369,10 @@ def save_health(connection: sqlite3.Connection, health: Any) -> None:  # noqa: A
     )
 
 
-def claim(connection: sqlite3.Connection, wants: Sequence[Want], now: int, owner: str) -> list[Work]:
+def claim(connection: sqlite3.Connection, wants: Sequence[Want], now: int, owner: str) -> Claimed:
     """Own what is due, lane by lane."""
-    works = []
+    works: list[Work] = []
+    due_next: list[LaneDue] = []
     for want in wants:
         chosen = connection.execute(CLAIM_MANUAL, (want.destination, want.limit)).fetchall()
         if len(chosen) < want.limit:
@@ -370,7 +380,10 @@ def claim(connection: sqlite3.Connection, wants: Sequence[Want], now: int, owner
             chosen += [row for row in due if row not in chosen]
         connection.executemany(OWN, [(owner, *row) for row in chosen])
         works += [work_of(connection.execute(READ_WORK, row).fetchone()) for row in chosen]
-    return works
+        row = connection.execute(NEXT_DUE, (want.destination,)).fetchone()
+        if row[0] is not None:
+            due_next.append(LaneDue(destination=want.destination, due_at=row[0]))
+    return Claimed(works=works, due=due_next)
 
 
 def release(connection: sqlite3.Connection, works: Iterable[Work], owner: str) -> None:
@@ -426,5 +439,3 @@ def _again(first: Accepted) -> Accepted:
         duplicate=True,
         delivery_count=first.delivery_count,
     )
-
-

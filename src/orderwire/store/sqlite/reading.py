@@ -83,7 +83,9 @@ def list_events(connection: sqlite3.Connection, query: EventQuery) -> Page[Event
     if query.source is not None:
         keep.add("e.source_id = ?", query.source)
     if query.status is not None:
-        keep.add("EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status = ?)", query.status.value)
+        keep.add(
+            "EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status = ?)", query.status.value
+        )
     if query.text is not None:
         text = query.text
         keep.add(
@@ -162,7 +164,9 @@ def load_config(connection: sqlite3.Connection) -> list[ConfigRow]:
     return [ConfigRow(kind=r[0], tenant=r[1], id=r[2], body=r[3], version=r[4]) for r in rows]
 
 
-def list_audit(connection: sqlite3.Connection, tenant: str, limit: int, before_id: str | None) -> list[AuditEntry]:
+def list_audit(
+    connection: sqlite3.Connection, tenant: str, limit: int, before_id: str | None
+) -> list[AuditEntry]:
     """Newest first."""
     rows = connection.execute(
         "SELECT id, tenant, at, actor, action, resource, detail FROM audit WHERE tenant = ? AND id < ?"
@@ -170,7 +174,8 @@ def list_audit(connection: sqlite3.Connection, tenant: str, limit: int, before_i
         (tenant, before_id or "~", limit),
     )
     return [
-        AuditEntry(id=r[0], tenant=r[1], at=r[2], actor=r[3], action=r[4], resource=r[5], detail=r[6]) for r in rows
+        AuditEntry(id=r[0], tenant=r[1], at=r[2], actor=r[3], action=r[4], resource=r[5], detail=r[6])
+        for r in rows
     ]
 
 
@@ -205,7 +210,9 @@ def _page(  # noqa: PLR0913 - one general list instead of two
             (*scan.values, limit + 1),
         ).fetchall()
         more = len(rows) > limit
-        return Page(rows=tuple(make(row) for row in rows[:limit]), next_id=rows[limit - 1][0] if more else None)
+        return Page(
+            rows=tuple(make(row) for row in rows[:limit]), next_id=rows[limit - 1][0] if more else None
+        )
     last = connection.execute(
         f"SELECT {alias}.id FROM {tables} WHERE {scan} ORDER BY {alias}.id DESC LIMIT 1 OFFSET ?",  # noqa: S608
         (*scan.values, SCAN_ROWS_MAX - 1),

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import cache
 from hashlib import sha256
 from itertools import chain
 from typing import Any
@@ -9,12 +10,10 @@ from typing import Any
 from orderwire.model import Attempt, Delivery, DeliveryStatus, Event, Outcome, Trust
 from orderwire.store.base import Work
 
-# Few sizes, so that few statements are ever prepared; 256 rows of 13 columns stay below SQLite's 32,766 variables.
-_CHUNKS = (256, 64, 16, 4, 1)
+# Rows of one statement at the most: 64 of 13 columns stay far below SQLite's 32,766 variables.
+CHUNK_ROWS = 64
 
-EVENT_COLUMNS = (
-    "e.id, e.tenant, e.type, e.subject, e.time_at, e.received_at, e.supplied_id, e.source_id, e.trust, e.origin, e.data"
-)
+EVENT_COLUMNS = "e.id, e.tenant, e.type, e.subject, e.time_at, e.received_at, e.supplied_id, e.source_id, e.trust, e.origin, e.data"
 DELIVERY_COLUMNS = (
     "d.id, d.tenant, d.event_id, coalesce(e.supplied_id, e.id), e.type, e.subject, d.destination, d.status, d.reason,"
     " d.attempt_count, d.due_at, d.created_at, d.updated_at"
@@ -28,18 +27,20 @@ WORK_COLUMNS = (
 def execute_many(
     connection: sqlite3.Connection, before: str, row: str, after: str, rows: Sequence[Iterable[Any]]
 ) -> None:
-    """Run `before VALUES row, row, ... after` over all rows, a chunk a statement.
+    """Run `before VALUES row, row, ... after` over all rows, CHUNK_ROWS a statement.
 
-    Unlike `executemany` this gives up the interpreter lock once a chunk, not once a row.
+    Unlike `executemany` this gives up the interpreter lock once a chunk, not once a row: with a busy event loop
+    each time costs up to a whole switch interval. A statement for each size is prepared once and kept.
     """
-    start, left = 0, len(rows)
-    for size in _CHUNKS:
-        if left < size:
-            continue
-        statement = f"{before} VALUES {', '.join([row] * size)} {after}"
-        while left >= size:
-            connection.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
-            start, left = start + size, left - size
+    for start in range(0, len(rows), CHUNK_ROWS):
+        chunk = rows[start : start + CHUNK_ROWS]
+        statement = _many(before, row, after, len(chunk))
+        connection.execute(statement, tuple(chain.from_iterable(chunk)))
+
+
+@cache
+def _many(before: str, row: str, after: str, count: int) -> str:
+    return f"{before} VALUES {', '.join([row] * count)} {after}"
 
 
 def key_hash(key: str) -> bytes:

@@ -19,6 +19,7 @@ from orderwire.store.base import (
     Accepted,
     AcceptItem,
     AuditEntry,
+    Claimed,
     ConfigRow,
     DeliveryQuery,
     EventQuery,
@@ -37,7 +38,7 @@ from orderwire.store.sqlite.writer import Writer, translate
 
 FILE_NAME = "orderwire.db"
 READERS = 2
-STATEMENTS_CACHED = 256
+STATEMENTS_CACHED = 1_024  # the many-row statements have one text for each of CHUNK_ROWS sizes
 WAL_PAGES_PER_CHECKPOINT = 4_000
 BACKUP_PAGES_PER_STEP = 256
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class SqliteStore:
         """See Store.finish."""
         await self._writer.finish(finishes, now)
 
-    async def claim(self, wants: Sequence[Want], now: int) -> list[Work]:
+    async def claim(self, wants: Sequence[Want], now: int) -> Claimed:
         """See Store.claim."""
         return await self._write(lambda c: hot.claim(c, wants, now, self._owner))
 
@@ -261,7 +262,11 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_CACHED, timeout=5
+            self._path,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS_CACHED,
+            timeout=5,
         )
         for pragma in (
             "journal_mode = WAL",
@@ -289,7 +294,9 @@ def migrate(connection: sqlite3.Connection) -> int:
     )
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(steps):
-        detail = f"the database has schema {version}, this program knows {len(steps)}: start a newer orderwire"
+        detail = (
+            f"the database has schema {version}, this program knows {len(steps)}: start a newer orderwire"
+        )
         raise OrderwireError(detail)
     for number, (_, script) in enumerate(steps[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")

@@ -1,16 +1,18 @@
-"""The one thread that writes: everything that waits is written in one transaction and one fsync.
+"""Group commit: everything that waits is written in one transaction and one fsync.
 
-Accepts and finishes that arrive together become a handful of many-row statements: each statement gives up the
-interpreter lock once, so that a busy event loop is not made to hand it back and forth row by row.
+Accepts and finishes that arrive together become a handful of many-row statements. Those run on the event loop (about
+10 us an event, no lock handed back and forth with a busy loop); what can take long - the commit with its fsync, and
+every other write - runs on one thread. Measured: a commit of 24 events took 5 ms of wall time with its statements on
+the thread, mostly waiting for the interpreter lock.
 Promise: a future resolves only after its commit; a unit that cannot be stored fails alone.
 """
 
 import asyncio
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 from orderwire.errors import OrderwireError, Unavailable
 from orderwire.store.base import Accepted, AcceptItem, Finish
@@ -47,27 +49,29 @@ class Writer:
     """Owns the writing connection. Verbs are called on the event loop and return futures."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], owner: str) -> None:
-        """`connect` opens the connection on the writer's own thread; `owner` marks deliveries as this process's."""
+        """`connect` opens the connection; `owner` marks deliveries as this process's."""
         self._connect = connect
         self._owner = owner
         self._waiting: deque[Unit] = deque()
-        self._wake = threading.Event()
-        self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="orderwire-writer", daemon=True)
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.Event = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "orderwire-writer")
+        self._stopping = False
         self.commits = 0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; answers are handed to `loop`."""
+        """Begin."""
         self._loop = loop
-        self._thread.start()
+        self._task = loop.create_task(self._run(self._connect()), name="orderwire-writer")
 
     async def stop(self) -> None:
-        """Write what waits, then end the thread."""
+        """Write what waits, then close."""
         self._stopping = True
         self._wake.set()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown(wait=True)
 
     @property
     def depth(self) -> int:
@@ -87,7 +91,7 @@ class Writer:
         return self._submit(unit)
 
     def call(self, function: Callable[[sqlite3.Connection], Any]) -> "asyncio.Future[Any]":
-        """Any other write: `function` runs inside the transaction, in a savepoint of its own."""
+        """Any other write: `function` runs on the thread inside the transaction, in a savepoint of its own."""
         unit = self._unit(0)
         unit.call = function
         return self._submit(unit)
@@ -100,54 +104,52 @@ class Writer:
 
     def _submit(self, unit: Unit) -> "asyncio.Future[Any]":
         self._waiting.append(unit)
-        if not self._wake.is_set():
-            self._wake.set()
+        self._wake.set()
         return unit.future
 
-    # -- on the thread ---------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        connection = self._connect()
-        while True:
-            self._wake.wait()
+    async def _run(self, connection: sqlite3.Connection) -> None:
+        while self._waiting or not self._stopping:
+            await self._wake.wait()
             self._wake.clear()
             while self._waiting:
                 count = min(len(self._waiting), UNITS_PER_COMMIT_MAX)
                 units = [self._waiting.popleft() for _ in range(count)]
-                self._write(connection, units)
-                self._answer(units)
-            if self._stopping and not self._waiting:
-                break
+                await self._write(connection, units)
+                _resolve(units)
         connection.close()
 
-    def _write(self, connection: sqlite3.Connection, units: list[Unit]) -> None:
+    async def _write(self, connection: sqlite3.Connection, units: list[Unit]) -> None:
         try:
-            self._transact(connection, units)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers, and the thread lives on
+            self._gather(connection, units)
+            calls = [unit for unit in units if unit.call is not None]
+            await cast("asyncio.AbstractEventLoop", self._loop).run_in_executor(
+                self._thread, _commit, connection, calls
+            )
+            self.commits += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers, and writing goes on
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if len(units) == 1:
                 units[0].result = translate(error)
                 return
             for unit in units:  # one of them cannot be stored: its neighbours shall succeed
-                self._write(connection, [unit])
+                await self._write(connection, [unit])
 
-    def _transact(self, connection: sqlite3.Connection, units: list[Unit]) -> None:
+    def _gather(self, connection: sqlite3.Connection, units: list[Unit]) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        for unit in units:
-            if unit.call is not None:
-                unit.result = _in_savepoint(connection, unit.call)
-        hot.accept_group(connection, [unit for unit in units if unit.accept is not None], self._owner)
+        accepts = [unit for unit in units if unit.accept is not None]
+        if accepts:
+            hot.accept_group(connection, accepts, self._owner)
         finishes = [finish for unit in units if unit.finish is not None for finish in unit.finish]
         if finishes:
             hot.finish_group(connection, finishes, max(unit.now for unit in units), self._owner)
-        connection.execute("COMMIT")
-        self.commits += 1
 
-    def _answer(self, units: list[Unit]) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(_resolve, units)
+
+def _commit(connection: sqlite3.Connection, calls: list[Unit]) -> None:
+    """On the thread: the other writes, then the commit."""
+    for unit in calls:
+        unit.result = _in_savepoint(connection, cast("Callable[[sqlite3.Connection], Any]", unit.call))
+    connection.execute("COMMIT")
 
 
 def translate(error: BaseException) -> BaseException:

@@ -1,0 +1,135 @@
+"""Who calls, and what they may: every service verb takes a `Caller` first and asks by the verb's own name."""
+
+from collections.abc import Mapping
+
+from orderwire.errors import Forbidden, NotFound, Unauthorized
+from orderwire.ids import new_id
+from orderwire.model import Role, Value
+from orderwire.service.configuration import Configuration, hash_key
+from orderwire.service.rates import Rates
+from orderwire.store.base import AuditEntry
+
+_NO_KEY = "give a key: Authorization: Bearer ow_..."
+
+_READ = frozenset(
+    [
+        "event.get",
+        "event.list",
+        "delivery.get",
+        "delivery.list",
+        "delivery.attempts",
+        "destination.get",
+        "destination.list",
+        "destination.stats",
+        "source.get",
+        "source.list",
+        "event_type.get",
+        "event_type.list",
+        "source_kind.list",
+        "destination_kind.list",
+        "audit.list",
+        "live.watch",
+        "metrics.read",
+    ]
+)
+_MANAGE = frozenset(
+    [
+        "event.publish",
+        "event.replay",
+        "delivery.retry",
+        "delivery.cancel",
+        "destination.create",
+        "destination.change",
+        "destination.delete",
+        "destination.activate",
+        "destination.pause",
+        "destination.secret",
+        "destination.rotate",
+        "destination.test",
+        "destination.replay",
+        "source.create",
+        "source.change",
+        "source.delete",
+        "event_type.put",
+        "event_type.delete",
+    ]
+)
+_ADMINISTER = frozenset(
+    [
+        "tenant.create",
+        "tenant.get",
+        "tenant.list",
+        "tenant.change",
+        "tenant.delete",
+        "key.create",
+        "key.list",
+        "key.delete",
+    ]
+)
+# A browser key is public: it publishes `storefront.*` and sees nothing.
+PERMISSIONS: Mapping[Role, frozenset[str]] = {
+    Role.ADMIN: _READ | _MANAGE | _ADMINISTER,
+    Role.MANAGER: _READ | _MANAGE,
+    Role.READER: _READ,
+    Role.PUBLISHER: frozenset({"event.publish", "metrics.read"}),
+    Role.BROWSER: frozenset({"storefront.publish"}),
+}
+
+
+class Caller(Value, frozen=True, kw_only=True):
+    """A key at work for a tenant. `origins`: from where a browser key may be used."""
+
+    key_id: str
+    tenant: str
+    role: Role
+    origins: tuple[str, ...] = ()
+
+    def may(self, verb: str) -> bool:
+        """Whether the key's role has the verb."""
+        return verb in PERMISSIONS[self.role]
+
+    def ask(self, verb: str) -> None:
+        """Raises Forbidden where the key's role has not the verb."""
+        if not self.may(verb):
+            raise Forbidden(f"a {self.role} key may not {verb.replace('.', ': ')}")
+
+    def entry(self, verb: str, resource: str, now: int, detail: str = "") -> AuditEntry:
+        """The audit line of what this caller does."""
+        return AuditEntry(
+            id=new_id("aud", now),
+            tenant=self.tenant,
+            at=now,
+            actor=self.key_id,
+            action=verb,
+            resource=resource,
+            detail=detail,
+        )
+
+
+class Callers:
+    """Turns the proof a request carries into a `Caller`."""
+
+    def __init__(self, configuration: Configuration, rates: Rates) -> None:
+        self._configuration = configuration
+        self._rates = rates
+
+    def identify(self, authorization: str | None, tenant: str | None) -> Caller:
+        """Who sent the headers `Authorization` and `Orderwire-Tenant`.
+
+        Raises Unauthorized, NotFound (a tenant that is not there or not theirs: the same answer) or TooManyRequests.
+        """
+        key = self._configuration.key_by_hash(hash_key(_token(authorization)))
+        if key is None:
+            raise Unauthorized("this key is not known here")
+        named = tenant if tenant is not None else key.tenant
+        if named != key.tenant and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
+            raise NotFound(f"there is no tenant {named[:64]}")
+        self._rates.take(key.id, named)
+        return Caller(key_id=key.id, tenant=named, role=key.role, origins=key.origins)
+
+
+def _token(authorization: str | None) -> str:
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized(_NO_KEY)
+    return token.strip()
