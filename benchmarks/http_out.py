@@ -1,6 +1,6 @@
 """What one request out costs: CPU microseconds per request for `Sender` against a cheap receiver in another process.
 
-    python benchmarks/http_out.py [--requests 20000] [--in-flight 64] [--work-us 0] [--tls] [--http2]
+    python benchmarks/http_out.py [--requests 20000] [--in-flight 64] [--work-us 0] [--switch-interval-ms 5]
 
 `--work-us` makes the asyncio thread do that much Python work for each answer, as a real node does: it shows what the
 two threads' struggle for the interpreter lock costs. Sender and receiver share the machine; only the sender is counted.
@@ -104,7 +104,7 @@ class _Load:
 async def _measure(url: str, options: argparse.Namespace) -> dict[str, float]:
     policy = EgressPolicy((ip_network("127.0.0.0/8"),), allow_http=True)
     load = _Load(url, options.requests, options.in_flight, options.work_us)
-    sender = Sender(policy, on_answers=load.on_answers, loop=asyncio.get_running_loop(), http2=options.http2)
+    sender = Sender(policy, on_answers=load.on_answers, loop=asyncio.get_running_loop())
     load.sender = sender
     sender.start()
     gc.freeze()
@@ -140,7 +140,6 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--work-us", type=float, default=0.0)
     parser.add_argument("--switch-interval-ms", type=float, default=5.0)
-    parser.add_argument("--http2", action="store_true")
     options = parser.parse_args()
     sys.setswitchinterval(options.switch_interval_ms / 1000)
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:

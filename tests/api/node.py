@@ -1,42 +1,28 @@
-"""A real node for tests of the management half: SQLite, dispatcher, HTTP on loopback. No hot routes."""
+"""A real node for tests of the HTTP API: everything `serve` runs, on loopback, and a client of it."""
 
 import asyncio
 import contextlib
 import http.client
 import json
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
-from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from starlette.types import ASGIApp
 
-from orderwire.api.app import create_app
-from orderwire.clock import Clock, SystemClock
-from orderwire.crypto import SecretBox
-from orderwire.delivery.dispatcher import Dispatcher
-from orderwire.delivery.egress import url_problem
-from orderwire.delivery.http import Sender
-from orderwire.ids import new_id
-from orderwire.model import Attempt, Destination, Event, RawBody
-from orderwire.observe.live import Live
-from orderwire.service.configuration import Configuration
-from orderwire.service.event_types import EventTypes
-from orderwire.service.ports import SourceKind
-from orderwire.service.rates import Rates
-from orderwire.service.services import Services, build_services
-from orderwire.sources.standard import KIND as STANDARD
-from orderwire.store.base import AcceptItem, Finish, Target, Work
-from orderwire.store.sqlite import SqliteStore
-from tests.delivery.http_servers import OPEN
+from orderwire import wiring
+from orderwire.clock import Clock
+from orderwire.service.services import Services
+from orderwire.settings import Settings
 
 ADMIN = "ow_admin-key-of-the-tests"
-BOX = SecretBox([bytes(32)])
-KINDS: dict[str, SourceKind] = {STANDARD.kind: STANDARD}
+METRICS_TOKEN = "metrics-token"
+T = TypeVar("T")
 
 
 @dataclass
@@ -57,29 +43,17 @@ class Answer:
         return [fault["path"] for fault in self.json.get("errors", [])]
 
 
-class Quiet:
-    """Reactions of nobody: this node has no hot half."""
-
-    def announce_failed(self, work: Work, attempt: Attempt) -> AcceptItem | None:
-        return None
-
-    def disable(self, destination_id: str, reason: str) -> None:
-        return None
-
-    def finished(self, pairs: Sequence[tuple[Work, Finish]]) -> None:
-        return None
-
-
 @dataclass
 class Node:
     """A running node and a client of it."""
 
     port: int
-    services: Services
-    app: FastAPI
-    store: SqliteStore
-    dispatcher: Dispatcher
+    inner: wiring.Node
     key: str = ADMIN
+
+    @property
+    def services(self) -> Services:
+        return self.inner.services
 
     async def call(
         self,
@@ -106,12 +80,19 @@ class Node:
         finally:
             connection.close()
 
-    async def destination(self, url: str = "https://example.com/hook", **fields: Any) -> dict[str, Any]:
-        """A new destination."""
+    async def destination(self, url: str = "https://127.0.0.1:1/hook", **fields: Any) -> dict[str, Any]:
+        """A new destination; by default nobody answers there."""
         body = {"kind": "webhook", "name": "shop", "events": ["order.*"], "config": {"url": url}} | fields
         answer = await self.call("POST", "/v1/destinations", body)
         assert answer.status == 201, answer.raw
         made: dict[str, Any] = answer.json
+        return made
+
+    async def paused(self, **fields: Any) -> dict[str, Any]:
+        """A new destination that sends nothing."""
+        made = await self.destination(**fields)
+        answer = await self.call("DELETE", f"/v1/destinations/{made['id']}/activation")
+        assert answer.status == 200, answer.raw
         return made
 
     async def make_key(self, role: str, tenant: str = "default") -> str:
@@ -121,85 +102,58 @@ class Node:
         key: str = answer.json["key"]
         return key
 
-    async def accept(self, type_name: str, data: object = None, **fields: Any) -> Event:
-        """Keep an event with its deliveries, as publishing does; they wait in the store."""
-        now = self.services.clock.now()
-        content = data if isinstance(data, bytes) else json.dumps(data).encode()
-        fields = {"tenant": "default", "time_at": now, "received_at": now} | fields
-        event = Event(id=new_id("evt", now), type=type_name, data=content, **fields)
-        wanted: tuple[Destination, ...] = self.services.configuration.wanting(event)
-        targets = tuple(Target(delivery_id=new_id("dlv", now), destination=one.id) for one in wanted)
-        await self.store.accept([AcceptItem(event=event, targets=targets)], now)
-        for one in wanted:
-            self.dispatcher.wake(one.id)
-        return event
+    async def publish(self, type_name: str, data: object = None, *, tenant: str = "default", **fields: Any) -> str:
+        """Publish an event; its id. `data` bytes go as they are."""
+        text = data if isinstance(data, bytes) else json.dumps(data).encode()
+        head = json.dumps({"type": type_name, **fields}).encode()
+        answer = await self.call(
+            "POST", "/v1/events", head[:-1] + b',"data":' + text + b"}", headers={"orderwire-tenant": tenant}
+        )
+        assert answer.status == 202, answer.raw
+        made: str = answer.json["id"]
+        return made
 
 
-async def until(condition: Any, within_s: float = 10.0) -> Any:
-    """Ask again until `condition()` is true; its value."""
+async def until(ask: Callable[[], Awaitable[T]], within_s: float = 10.0) -> T:
+    """Ask again until the answer is true; the answer."""
     async with asyncio.timeout(within_s):
-        while not (value := await condition()):
+        while not (value := await ask()):
             await asyncio.sleep(0.01)
     return value
 
 
 @contextlib.asynccontextmanager
-async def running_node(
-    folder: Path, *, rates: tuple[float, float] = (0, 0), streams_max: int = 2, clock: Clock | None = None
-) -> AsyncIterator[Node]:
+async def running_node(folder: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Node]:
     """A node in `folder`, stopped at the end."""
-    clock = clock or SystemClock()
-    store = SqliteStore(folder / "orderwire.db", clock)
-    await store.open()
-    configuration = Configuration(store, BOX, clock, ADMIN)
-    await configuration.load()
-    loop = asyncio.get_running_loop()
-    dispatcher = Dispatcher(
-        store, clock, Quiet(), lambda on_answers: Sender(OPEN, on_answers=on_answers, loop=loop)
-    )
-
-    def hear(kind: str, id_: str, value: object) -> None:
-        if kind == "destination":
-            dispatcher.configure(value) if isinstance(value, Destination) else dispatcher.forget(id_)
-
-    await dispatcher.start(configuration.destinations)
-    configuration.subscribe(hear)
-    services = build_services(
-        store=store,
-        configuration=configuration,
-        event_types=EventTypes(configuration, clock),
-        clock=clock,
-        dispatcher=dispatcher,
-        live=Live(streams_max),
-        rates=Rates(clock, per_key=rates[0], per_tenant=rates[1]),
-        source_kinds=KINDS,
-        url_problem=partial(url_problem, allow_http=True),
-        replay_asked=lambda: None,
-    )
-    await services.start()
-    app = create_app(services, registry=CollectorRegistry(), metrics_token="metrics-token")
-    async with _serving(app) as port:
-        yield Node(port, services, app, store, dispatcher)
-        await services.stop()
-    await dispatcher.stop(1)
-    await store.close()
+    given = {
+        "data": folder,
+        "admin_key": SecretStr(ADMIN),
+        "metrics_token": SecretStr(METRICS_TOKEN),
+        "allow_http": True,
+        "allow_networks": (ip_network("127.0.0.0/8"),),
+        **settings,
+    }
+    inner = wiring.Node(Settings(**given), clock)
+    await inner.start()
+    try:
+        async with _serving(inner.app) as port:
+            yield Node(port, inner)
+    finally:
+        await inner.stop(1)
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: FastAPI) -> AsyncIterator[int]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", access_log=False))
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    with contextlib.ExitStack() as stack:
-        stack.callback(listener.close)
-        serving = asyncio.create_task(server.serve([listener]))
+async def _serving(app: ASGIApp) -> AsyncIterator[int]:
+    config = uvicorn.Config(
+        app, log_level="critical", lifespan="off", access_log=False, ws="none", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([listener])
         try:
-            while not server.started:
-                await asyncio.sleep(0.005)
             yield listener.getsockname()[1]
         finally:
-            server.should_exit = True
-            await serving
-
-
-RAW = RawBody(content_type="application/json", headers="{}", body=b'{"as": "sent"}')
+            server.force_exit = False
+            await server.shutdown([listener])

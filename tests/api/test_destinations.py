@@ -158,9 +158,7 @@ async def test_a_test_is_one_signed_request_at_once(node: Node) -> None:
         head, _, body = server.requests[0].partition(b"\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.decode().splitlines()[1:])
     secret = (await node.call("GET", f"/v1/destinations/{made['id']}/secret")).json["secret"]
-    assert verify(
-        secret, headers["webhook-id"], int(headers["webhook-timestamp"]), body, headers["webhook-signature"]
-    )
+    assert verify(secret, headers["webhook-id"], int(headers["webhook-timestamp"]), body, headers["webhook-signature"])
 
 
 async def test_deleting_cancels_what_waits(node: Node) -> None:
@@ -180,14 +178,15 @@ async def test_deleting_cancels_what_waits(node: Node) -> None:
     assert (await node.call("POST", f"/v1/deliveries/{delivery['id']}/retries")).status == 409
 
 
-async def test_what_a_crash_left_of_a_deleted_lane_is_swept(node: Node) -> None:
-    made = await node.destination()
-    await node.call("DELETE", f"/v1/destinations/{made['id']}/activation")
-    await node.accept("order.created", {})
-    await node.store.delete_config("destination", "default", made["id"], None)
-    await node.services.destinations.sweep_deleted()
-    assert node.services.configuration.destination("default", made["id"]) is None
-    assert (await node.call("GET", "/v1/deliveries")).json["data"][0]["status"] == "cancelled"
+async def test_what_a_crash_left_of_a_deleted_lane_is_swept_at_start(tmp_path: Path) -> None:
+    async with running_node(tmp_path) as node:
+        made = await node.destination()
+        await node.call("DELETE", f"/v1/destinations/{made['id']}/activation")
+        await node.accept("order.created", {})
+        await node.store.delete_config("destination", "default", made["id"], None)
+    async with running_node(tmp_path) as node:
+        await node.services.background.idle()
+        assert (await node.call("GET", "/v1/deliveries")).json["data"][0]["status"] == "cancelled"
 
 
 async def test_changes_at_once_lose_none(node: Node) -> None:

@@ -18,9 +18,9 @@ from tests.cli.scripted import Answer, Asked, scripted
 PROBLEM = {"type": "x", "title": "Invalid request", "status": 422, "detail": "two fields are at fault"}
 
 
-def test_help_answers_at_once_and_names_every_command(run: Run) -> None:
+def test_help_answers_at_once_and_names_every_command(spawn: Run) -> None:
     begun = time.monotonic()
-    done = run("--help")
+    done = spawn("--help")
     took_s = time.monotonic() - begun
     assert done.returncode == 0
     for command in ("serve", "demo", "bench", "migrate", "send", "tail", "events", "deliveries", "replay", "verify"):
@@ -146,7 +146,7 @@ def test_digits_are_never_re_encoded(run: Run) -> None:
     with scripted(lambda asked: (200, text)) as node:
         assert run("events", "show", "evt_1", "--json", "--url", node.url).stdout.encode() == text + b"\n"
         shown = run("events", "show", "evt_1", "--url", node.url).stdout
-    assert '"total": 10.10' in shown
+    assert '"total":10.10' in shown
     assert "123456789012345678901" in shown
 
 
@@ -270,7 +270,7 @@ def test_each_act_asks_for_what_it_says(
     assert (json.loads(asked.body) if asked.body else None) == body
 
 
-def test_a_closed_pipe_is_no_error(run: Run, environment: dict[str, str]) -> None:
+def test_a_closed_pipe_is_no_error(environment: dict[str, str]) -> None:
     rows = {"data": [{"id": f"evt_{n}", "type": "x" * 200} for n in range(5_000)], "next_cursor": None}
     with scripted(lambda asked: (200, rows)) as node:
         command = f"{sys.executable} -m orderwire events list --url {node.url} | head -n 1"

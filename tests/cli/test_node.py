@@ -1,4 +1,7 @@
-"""The real program against a real node, both processes of their own: what a person types on the first day."""
+"""The commands against a real node, a process of its own: what a person types on the first day.
+
+The first test runs each command as a process too; the others run them here, which is faster.
+"""
 
 import json
 import os
@@ -87,7 +90,8 @@ def type_(run: Run, node: str) -> Person:
     return Person(run, node)
 
 
-def test_from_nothing_to_a_verified_webhook(type_: Person, run: Run, receiver: Scripted, tmp_path: Path) -> None:
+def test_from_nothing_to_a_verified_webhook(spawn: Run, node: str, receiver: Scripted, tmp_path: Path) -> None:
+    type_ = Person(spawn, node)
     dst = type_.json("destinations", "create", f"{receiver.url}/hook", "--events", "order.*", "--name", "shop")["id"]
     assert dst in type_("destinations", "list")
     sent = type_.json("send", "order.created", "--data", '{"total":10.10}', "--subject", "order/1", "--id", "o-1")
@@ -201,7 +205,7 @@ def test_tail_shows_what_happens(type_: Person, node: str, tmp_path: Path, envir
     assert (told["event"], told["data"]["id"]) == ("event", "seen")
 
 
-def test_a_second_node_on_the_same_folder_is_refused(type_: Person) -> None:
-    said = type_("serve", "--port", "0", code=1)
+def test_a_second_node_on_the_same_folder_is_refused(type_: Person, spawn: Run) -> None:
+    said = Person(spawn, "")("serve", "--port", "0", code=1)
     assert "another orderwire process uses" in said
     assert "a node is running on this folder" in type_("doctor")

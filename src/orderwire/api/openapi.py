@@ -105,7 +105,7 @@ def _complete_components(components: Document) -> None:
     for kind in KINDS.values():
         schema = dict(kind.config_schema)
         for name, inner in schema.pop("$defs", {}).items():
-            schemas[name] = inner
+            schemas[name] = _relocated(inner)
         names.append(schema["title"])
         schemas[schema["title"]] = _relocated(schema)
     for name in ("DestinationSpec", "DestinationShown"):

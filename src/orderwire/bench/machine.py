@@ -46,9 +46,9 @@ def memory_peak_bytes(root: int) -> int:
 
 
 def busy_us() -> int:
-    """CPU time so far of the whole machine, all cores, in microseconds."""
-    user, nice, system, _idle, _wait, irq, softirq = map(int, _read("/proc/stat").split()[1:8])
-    return (user + nice + system + irq + softirq) * _TICK_US
+    """CPU time so far of the whole machine, all cores, what its host took away included, in microseconds."""
+    user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, _read("/proc/stat").split()[1:9])
+    return (user + nice + system + irq + softirq + stolen) * _TICK_US
 
 
 def _tree(root: int) -> list[int]:

@@ -39,7 +39,10 @@ def backup(
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("copying", total=None)
-        copy(source, target, lambda done, total: progress.update(task, completed=done, total=total))
+        try:
+            copy(source, target, lambda done, total: progress.update(task, completed=done, total=total))
+        except sqlite3.Error as error:
+            raise Failure(f"{source} cannot be copied: {error}", "see: orderwire doctor") from None
         progress.update(task, description="checking", total=None)
         check(target)
     size = target.stat().st_size
@@ -51,7 +54,7 @@ def backup(
 
 
 def check(path: Path) -> None:
-    """SQLite's own full check of a file. Raises Failure with what it found."""
+    """SQLite's own full check of a copy, which is removed where it fails. Raises Failure with what it found."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
@@ -60,4 +63,5 @@ def check(path: Path) -> None:
     finally:
         connection.close()
     if found != ["ok"]:
-        raise Failure(f"{path} is damaged; do not rely on it", *found[:10])
+        path.unlink()
+        raise Failure("the copy is damaged, and so the store may be; the copy was removed", *found[:10])

@@ -50,7 +50,7 @@ def look_at_machine(data_dir: str | None) -> list[Finding]:
     except SettingsError as error:
         return [
             *findings,
-            *(Finding(Mark.FAIL, "settings", problem, "orderwire serve --help") for problem in error.problems),
+            *(Finding(Mark.FAIL, "settings here", problem, "orderwire serve --help") for problem in error.problems),
         ]
     return [*findings, _settings(settings), *_public_url(settings), *_folder(settings.data)]
 
@@ -72,11 +72,11 @@ def _settings(settings: Settings) -> Finding:
         open_to += map(str, settings.allow_networks)
         return Finding(
             Mark.WARN,
-            "settings",
+            "settings here",
             f"deliveries may reach {', '.join(open_to)}",
             "right for development; elsewhere unset ORDERWIRE_ALLOW_HTTP and ORDERWIRE_ALLOW_NETWORKS",
         )
-    return Finding(Mark.OK, "settings", f"listens on {settings.host}:{settings.port}, data in {settings.data}")
+    return Finding(Mark.OK, "settings here", f"listens on {settings.host}:{settings.port}, data in {settings.data}")
 
 
 def _public_url(settings: Settings) -> list[Finding]:

@@ -51,6 +51,7 @@ class Node:
 
     def __init__(self, url: str, key: str | None, tenant: str | None = None) -> None:
         """Connects to nothing yet. Raises Usage where `url` is none."""
+        self._connection: http.client.HTTPConnection | None = None
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         try:
@@ -60,13 +61,16 @@ class Node:
         if parts.scheme not in ("http", "https") or not self._host:
             raise Usage(f"{url!r} is no address of a node: write for example http://127.0.0.1:8080")
         self._tls, self._prefix = parts.scheme == "https", parts.path
-        self._connection: http.client.HTTPConnection | None = None
         self._headers = {"user-agent": f"orderwire-cli/{__version__}", "accept": "application/json"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
         if tenant:
             self._headers["orderwire-tenant"] = tenant
         self._has_key = bool(key)
+
+    def __del__(self) -> None:
+        """A command is done with its node when it forgets it."""
+        self.close()
 
     @property
     def is_near(self) -> bool:

@@ -5,7 +5,7 @@ import msgspec
 from orderwire.cli.client import segment
 from orderwire.cli.groups import group
 from orderwire.cli.options import FIRST, HERE, Paging, Reach, instant
-from orderwire.cli.output import Column, Listing, show_done, show_list, show_one, when
+from orderwire.cli.output import Column, Listing, rounded, show_done, show_list, show_one, when
 
 DELIVERIES = Listing(
     "deliveries",
@@ -26,7 +26,7 @@ ATTEMPTS = (
     Column("started", "started_at", when),
     Column("outcome", "outcome"),
     Column("answer", "status_code"),
-    Column("ms", "duration_ms"),
+    Column("ms", "duration_ms", rounded),
     Column("error", "error"),
 )
 

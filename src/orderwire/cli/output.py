@@ -17,6 +17,7 @@ from orderwire.cli.client import Node, query_text
 from orderwire.cli.options import Paging, Reach
 
 PAGE_MAX = 250  # the API's own limit
+NESTED_CHARS_MAX = 60  # longer JSON within a field is spread over lines
 WIDE = 10_000  # columns where no terminal sets the width: nothing is cut or wrapped for a pipe
 
 _STYLES = {
@@ -68,11 +69,10 @@ def show_list(listing: Listing, at: Reach, paging: Paging, **query: object) -> N
     if at.json:
         emit(msgspec.json.encode({"data": rows, "next_cursor": cursor}))
         return
-    out = console()
     if not rows:
-        out.print(f"no {listing.noun}")
+        console().print(f"no {listing.noun}")
     else:
-        out.print(table(listing.columns, [msgspec.json.decode(row) for row in rows]))
+        put(table(listing.columns, [msgspec.json.decode(row) for row in rows]))
     if cursor:
         Console(stderr=True, soft_wrap=True).print(f"there may be more: --cursor {cursor}, or --all", style="dim")
 
@@ -113,7 +113,18 @@ def show_one(body: bytes, at: Reach, without: tuple[str, ...] = ()) -> None:
     for name in [name for name in fields if name not in without]:
         raw = fields[name]
         grid.add_row(name, _field(bytes(raw)))
-    console().print(grid)
+    put(grid)
+
+
+def put(made: Table) -> None:
+    """Print a table; in a pipe without the blanks that fill its last column."""
+    out = console()
+    if out.is_terminal:
+        out.print(made)
+        return
+    with out.capture() as captured:
+        out.print(made)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def show_done(body: bytes, at: Reach, sentence: str) -> None:
@@ -132,6 +143,11 @@ def emit(body: bytes) -> None:
 def when(value: object) -> str:
     """An instant to the second, UTC, as tables show it."""
     return str(value)[:19].replace("T", " ")
+
+
+def rounded(value: object) -> str:
+    """A duration to a tenth."""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def joined(value: object) -> str:
@@ -155,7 +171,7 @@ def _cell(column: Column, row: dict[str, Any]) -> Text:
 
 
 def _field(raw: bytes) -> Text:
-    if raw[:1] in b"{[" and raw not in (b"{}", b"[]"):
+    if raw[:1] in b"{[" and len(raw) > NESTED_CHARS_MAX:
         return Text(msgspec.json.format(raw, indent=2).decode())
     value = msgspec.json.decode(raw) if raw[:1] == b'"' else raw.decode()
     return Text("-", style="dim") if value == "null" else Text(value, style=status_style(value))

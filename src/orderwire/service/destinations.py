@@ -126,20 +126,6 @@ class Destinations:
         caller.ask("destination.pause")
         return await self._enter(caller, destination_id, DestinationState.PAUSED, "destination.pause")
 
-    async def disable(self, destination_id: str, reason: str) -> Destination | None:
-        """What the node itself does to one that is gone or only fails; None where there is none or it is already."""
-        found = self._table.by_id(destination_id)
-        if found is None or found.state is DestinationState.DISABLED:
-            return None
-        now = self._clock.now()
-
-        def change(found: Destination) -> Destination:
-            return msgspec.structs.replace(
-                found, state=DestinationState.DISABLED, disabled_reason=reason, updated_at=now
-            )
-
-        return await self._configuration.change(self._table, (found.tenant, found.id), change, None)
-
     async def test(self, caller: Caller, destination_id: str, spec: TestSpec) -> Attempt:
         """One real signed request, at once, whatever its state."""
         caller.ask("destination.test")
@@ -170,7 +156,7 @@ class Destinations:
             since=spec.since,
             until=until,
             status=None if spec.status == "any" else DeliveryStatus(spec.status),
-            types=spec.types,
+            types=tuple(spec.types),
             force=spec.force,
             ordered=destination.ordering is Ordering.SUBJECT,
         )
@@ -261,13 +247,13 @@ def _fields(spec: DestinationSpec) -> dict[str, Any]:
     limit = spec.rate_limit
     return {
         "name": spec.name,
-        "events": spec.events,
+        "events": tuple(spec.events),
         "filter": spec.filter,
         "ordering": spec.ordering,
         "on_exhausted": spec.on_exhausted,
         "rate_limit": limit and RateLimit(per_second=limit.per_second, burst=limit.burst),
         "concurrency": spec.concurrency,
-        "retry": Retry(schedule_s=spec.retry.schedule_s),
+        "retry": Retry(schedule_s=tuple(spec.retry.schedule_s)),
     }
 
 

@@ -1,6 +1,6 @@
 """Sources: where provider webhooks come in. What a kind asks for is its own business (orderwire/sources)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -98,7 +98,7 @@ def spec_of(source: Source) -> dict[str, Any]:
     }
 
 
-def _unmasked(secrets: tuple[str, ...], stored: tuple[str, ...]) -> tuple[str, ...]:
+def _unmasked(secrets: Sequence[str], stored: tuple[str, ...]) -> tuple[str, ...]:
     kept, made = iter(stored), []
     for i, secret in enumerate(secrets):
         if secret == MASK:

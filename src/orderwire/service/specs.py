@@ -77,9 +77,7 @@ class RateLimitSpec(Spec):
 class RetrySpec(Spec):
     """Delays in seconds, one before each attempt."""
 
-    schedule_s: Annotated[tuple[Delay, ...], Field(min_length=1, max_length=ATTEMPTS_MAX, strict=False)] = (
-        RETRY_SCHEDULE_S
-    )
+    schedule_s: Annotated[list[Delay], Field(min_length=1, max_length=ATTEMPTS_MAX)] = list(RETRY_SCHEDULE_S)
 
 
 class DestinationSpec(Spec):
@@ -87,7 +85,7 @@ class DestinationSpec(Spec):
 
     kind: Annotated[str, Field(min_length=1, max_length=64)]
     name: Name
-    events: Annotated[tuple[TypePattern, ...], Field(min_length=1, max_length=PATTERNS_MAX, strict=False)]
+    events: Annotated[list[TypePattern], Field(min_length=1, max_length=PATTERNS_MAX)]
     config: dict[str, Any]
     filter: dict[str, Any] | None = None
     ordering: Annotated[Ordering, Field(strict=False)] = Ordering.NONE
@@ -102,7 +100,7 @@ class SourceSpec(Spec):
 
     kind: Annotated[str, Field(min_length=1, max_length=64)]
     name: Name
-    secrets: Annotated[tuple[ProviderSecret, ...], Field(max_length=SECRETS_MAX, strict=False)] = ()
+    secrets: Annotated[list[ProviderSecret], Field(max_length=SECRETS_MAX)] = []
     config: dict[str, Any] = {}
 
 
@@ -128,7 +126,7 @@ class KeySpec(Spec):
     tenant: TenantId
     role: Annotated[Role, Field(strict=False)]
     name: Annotated[str, Field(max_length=NAME_CHARS_MAX)] = ""
-    origins: Annotated[tuple[Origin, ...], Field(max_length=ORIGINS_MAX, strict=False)] = ()
+    origins: Annotated[list[Origin], Field(max_length=ORIGINS_MAX)] = []
 
 
 class RotationSpec(Spec):
@@ -152,7 +150,7 @@ class BulkReplaySpec(Spec):
     since: Moment
     until: Moment | None = None
     status: Annotated[str, Field(pattern="^(failed|delivered|cancelled|any)$")] = "failed"
-    types: Annotated[tuple[TypePattern, ...], Field(max_length=PATTERNS_MAX, strict=False)] = ()
+    types: Annotated[list[TypePattern], Field(max_length=PATTERNS_MAX)] = []
     force: bool = False
 
 
@@ -168,7 +166,7 @@ def validated(spec: type[S], document: Mapping[str, Any]) -> S:
     try:
         return spec.model_validate(document)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False, include_context=False)) from None
+        raise refusal(error.errors(include_url=False)) from None
 
 
 def overlaid(shown: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,4 +203,6 @@ def _sentence(fault: ErrorDetails) -> str:
         return "there is no such field"
     if fault["type"] == "missing":
         return "is required"
+    if fault["type"] == "string_pattern_mismatch":
+        return f"must match {fault.get('ctx', {}).get('pattern', 'its pattern')}"[:300]
     return fault["msg"].removeprefix("Value error, ").replace("Input should", "must")[:300]

@@ -110,7 +110,7 @@ class Keys:
             name=spec.name,
             key_hash=hash_key(text),
             created_at=now,
-            origins=spec.origins,
+            origins=tuple(spec.origins),
         )
         audit = caller.entry("key.create", key.id, now, f"{key.role} of {key.tenant}")
         return await self._configuration.create(self._table, key, audit), text
