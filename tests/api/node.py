@@ -117,7 +117,7 @@ class Node:
 async def until(ask: Callable[[], Awaitable[T]], within_s: float = 10.0) -> T:
     """Ask again until the answer is true; the answer."""
     async with asyncio.timeout(within_s):
-        while not (value := await ask()):
+        while not (value := await ask()):  # noqa: ASYNC110 - it asks over HTTP
             await asyncio.sleep(0.01)
     return value
 

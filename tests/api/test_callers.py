@@ -7,7 +7,6 @@ from orderwire.api.openapi import Document
 from orderwire.api.route import PUBLIC
 from orderwire.clock import ManualClock
 from orderwire.model import Role
-from orderwire.observe.live import Happening
 from orderwire.service.callers import PERMISSIONS
 from tests.api.node import Node, running_node, until
 
@@ -44,8 +43,8 @@ async def test_secrets_are_for_managers(node: Node) -> None:
 
 async def test_another_tenants_things_are_not_there(node: Node) -> None:
     assert (await node.call("POST", "/v1/tenants", {"id": "shop-b", "name": "Shop B"})).status == 201
-    made = await node.destination()
-    event = await node.accept("order.created", {})
+    made = await node.paused()
+    event = await node.publish("order.created", {})
     delivery = (await node.call("GET", "/v1/deliveries")).json["data"][0]
     await node.call("PUT", "/v1/event-types/order.created", {"description": "ours"})
     foreign = await node.make_key("manager", "shop-b")
@@ -58,8 +57,8 @@ async def test_another_tenants_things_are_not_there(node: Node) -> None:
         ("POST", f"/v1/destinations/{made['id']}/tests"),
         ("GET", f"/v1/destinations/{made['id']}/stats"),
         ("POST", f"/v1/destinations/{made['id']}/secret-rotations"),
-        ("GET", f"/v1/events/{event.id}"),
-        ("POST", f"/v1/events/{event.id}/replays"),
+        ("GET", f"/v1/events/{event}"),
+        ("POST", f"/v1/events/{event}/replays"),
         ("GET", f"/v1/deliveries/{delivery['id']}"),
         ("GET", f"/v1/deliveries/{delivery['id']}/attempts"),
         ("POST", f"/v1/deliveries/{delivery['id']}/retries"),
@@ -67,7 +66,7 @@ async def test_another_tenants_things_are_not_there(node: Node) -> None:
         ("GET", "/v1/event-types/order.created"),
         ("DELETE", "/v1/event-types/order.created"),
     ):
-        body = {} if method == "PATCH" else None
+        body: object = {} if method == "PATCH" else None
         assert (await node.call(method, path, body, key=foreign)).status == 404, (method, path)
     for path in ("destinations", "events", "deliveries", "event-types", "audit"):
         assert (await node.call("GET", f"/v1/{path}", key=foreign)).json["data"] == [], path
@@ -118,19 +117,19 @@ async def test_a_tenants_life(node: Node) -> None:
     body = {"kind": "webhook", "name": "x", "events": ["*"], "config": {"url": "https://example.com"}}
     destination = (await node.call("POST", "/v1/destinations", body, headers=named)).json
     key = await node.make_key("manager", "shop-b")
-    event = await node.accept("order.created", {}, tenant="shop-b")
+    event = await node.publish("order.created", {}, tenant="shop-b")
     assert (await node.call("DELETE", "/v1/tenants/shop-b")).status == 409
     assert (await node.call("DELETE", f"/v1/destinations/{destination['id']}", key=key)).status == 204
     assert (await node.call("DELETE", "/v1/tenants/shop-b")).status == 204
     assert (await node.call("GET", "/v1/events", key=key)).status == 401
     await node.services.background.idle()
-    assert await node.store.get_event("shop-b", event.id) is None
+    assert await node.inner.store.get_event("shop-b", event) is None
     assert (await node.call("DELETE", "/v1/tenants/default")).status == 409
 
 
 async def test_rates_are_bounded_per_key(tmp_path: Path) -> None:
     clock = ManualClock()
-    async with running_node(tmp_path, rates=(3, 0), clock=clock) as node:
+    async with running_node(tmp_path, clock=clock, key_requests_per_s_max=3.0) as node:
         statuses = [(await node.call("GET", "/v1/events")).status for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
         refused = await node.call("GET", "/v1/events")
@@ -150,16 +149,19 @@ async def test_metrics_are_for_any_key_but_a_browsers_or_for_the_token(node: Nod
 
 
 async def test_every_route_asks_a_verb_that_somebody_has(node: Node) -> None:
-    document: Document = node.app.state.document
+    document: Document = (await node.call("GET", "/openapi.json")).json
     everything = PERMISSIONS[Role.ADMIN]
     named = {operation["operationId"] for item in document["paths"].values() for operation in item.values()}
     verbs = {verb.replace(".", "_") for verb in everything | PUBLIC}
     assert named - verbs <= {"event_publish_batch", "receive_get", "receive_post"}
 
 
-async def test_live_streams_are_bounded(node: Node) -> None:
-    streams = 2
+async def test_live_streams_are_bounded(tmp_path: Path) -> None:
+    async with running_node(tmp_path, live_streams_max=2) as node:
+        await _watch_and_count(node, 2)
 
+
+async def _watch_and_count(node: Node, streams: int) -> None:
     async def open_stream() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         head = f"GET /v1/live HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {node.key}\r\n\r\n"
@@ -172,9 +174,11 @@ async def test_live_streams_are_bounded(node: Node) -> None:
     refused = await node.call("GET", "/v1/live")
     assert refused.status == 429
     assert "retry-after" in refused.headers
-    node.services.live.tell("default", Happening("event", {"id": "evt_1", "type": "order.created"}))
-    line = await opened[0][0].readuntil(b"\n\n")
-    assert b'event: event\ndata: {"id":"evt_1","type":"order.created"}' in line
+    event = await node.publish("order.created", b'{"total":10.10}')
+    told = await opened[0][0].readuntil(b"\n\n")
+    assert b"event: event\n" in told
+    assert f'data: {{"id":"{event}","type":"order.created"'.encode() in told
+    assert b'"data":{"total":10.10}' in told
     opened.pop()[1].close()
 
     async def there_is_room() -> bool:

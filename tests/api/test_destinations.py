@@ -37,7 +37,7 @@ async def test_a_new_destination_reads_as_it_was_written_but_for_its_secrets(nod
 async def test_secrets_are_sealed_in_the_file(node: Node, tmp_path: Path) -> None:
     made = await node.destination(config=CONFIG)
     secret = (await node.call("GET", f"/v1/destinations/{made['id']}/secret")).json["secret"]
-    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    stored = await asyncio.to_thread(_bytes_of, tmp_path)
     assert made["id"].encode() in stored
     for hidden in (secret, "p4ss-word", "abc123", ADMIN):
         assert hidden.encode() not in stored
@@ -115,8 +115,13 @@ async def test_pausing_and_resuming(node: Node) -> None:
     path = f"/v1/destinations/{made['id']}/activation"
     assert (await node.call("DELETE", path)).json["state"] == "paused"
     assert (await node.call("POST", path)).json["state"] == "active"
-    await node.services.destinations.disable(made["id"], "gone")
-    shown = (await node.call("GET", f"/v1/destinations/{made['id']}")).json
+    node.inner.reactions.disable(made["id"], "gone")
+
+    async def disabled() -> Any:
+        answer = await node.call("GET", f"/v1/destinations/{made['id']}")
+        return answer.json if answer.json["state"] == "disabled" else None
+
+    shown = await until(disabled)
     assert (shown["state"], shown["disabled_reason"]) == ("disabled", "gone")
     shown = (await node.call("POST", path)).json
     assert (shown["state"], shown["disabled_reason"]) == ("active", None)
@@ -162,14 +167,13 @@ async def test_a_test_is_one_signed_request_at_once(node: Node) -> None:
 
 
 async def test_deleting_cancels_what_waits(node: Node) -> None:
-    made = await node.destination()
-    await node.call("DELETE", f"/v1/destinations/{made['id']}/activation")
-    event = await node.accept("order.created", {})
+    made = await node.paused()
+    event = await node.publish("order.created", {})
     assert (await node.call("DELETE", f"/v1/destinations/{made['id']}")).status == 204
     assert (await node.call("GET", f"/v1/destinations/{made['id']}")).status == 404
 
     async def cancelled() -> bool:
-        shown = (await node.call("GET", f"/v1/events/{event.id}")).json
+        shown = (await node.call("GET", f"/v1/events/{event}")).json
         return [d["status"] for d in shown["deliveries"]] == ["cancelled"]
 
     await until(cancelled)
@@ -180,10 +184,9 @@ async def test_deleting_cancels_what_waits(node: Node) -> None:
 
 async def test_what_a_crash_left_of_a_deleted_lane_is_swept_at_start(tmp_path: Path) -> None:
     async with running_node(tmp_path) as node:
-        made = await node.destination()
-        await node.call("DELETE", f"/v1/destinations/{made['id']}/activation")
-        await node.accept("order.created", {})
-        await node.store.delete_config("destination", "default", made["id"], None)
+        made = await node.paused()
+        await node.publish("order.created", {})
+        await node.inner.store.delete_config("destination", "default", made["id"], None)
     async with running_node(tmp_path) as node:
         await node.services.background.idle()
         assert (await node.call("GET", "/v1/deliveries")).json["data"][0]["status"] == "cancelled"
@@ -197,7 +200,7 @@ async def test_changes_at_once_lose_none(node: Node) -> None:
         *(node.call("PATCH", path, {"retry": {"schedule_s": [n]}}) for n in range(10)),
     )
     assert {answer.status for answer in answers} == {200}
-    row = next(row for row in await node.store.load_config() if row.id == made["id"])
+    row = next(row for row in await node.inner.store.load_config() if row.id == made["id"])
     assert row.version == 21
 
 
@@ -205,7 +208,7 @@ async def test_statistics_add_up(node: Node) -> None:
     async with serving(answering(OK)) as server:
         made = await node.destination(server.url)
         for n in range(5):
-            await node.accept("order.created", {"n": n})
+            await node.publish("order.created", {"n": n})
 
         async def five() -> Any:
             stats = (await node.call("GET", f"/v1/destinations/{made['id']}/stats")).json
@@ -221,7 +224,7 @@ async def test_statistics_add_up(node: Node) -> None:
 async def test_a_bulk_replay_is_a_stored_job(node: Node) -> None:
     async with serving(answering(OK)) as server:
         made = await node.destination(server.url)
-        await node.accept("order.created", {})
+        await node.publish("order.created", {})
 
         async def delivered() -> bool:
             return bool((await node.call("GET", "/v1/deliveries?status=delivered")).json["data"])
@@ -234,3 +237,7 @@ async def test_a_bulk_replay_is_a_stored_job(node: Node) -> None:
     refused = await node.call("POST", path, {"since": "2020-01-01T00:00:00Z", "until": "2019-01-01T00:00:00Z"})
     assert (refused.status, refused.paths) == (422, ["until"])
     assert (await node.call("POST", path, {"since": "yesterday"})).paths == ["since"]
+
+
+def _bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("*.db*"))

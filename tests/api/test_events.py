@@ -1,13 +1,16 @@
 """Reading events and deliveries, and sending again."""
 
+from typing import Any
+
 from orderwire.ids import new_id
-from tests.api.node import RAW, Node, until
+from orderwire.signing import new_secret, signed_prefix, signer
+from tests.api.node import Node, until
 from tests.delivery.http_servers import OK, answering, serving
 
 
 async def test_data_reads_digit_for_digit(node: Node) -> None:
     data = b'{"b": 9007199254740993, "a": 10.10, "list": [1e2]}'
-    event = await node.accept("order.created", data, subject="order/1", supplied_id="mine-1")
+    await node.publish("order.created", data, subject="order/1", id="mine-1")
     shown = await node.call("GET", "/v1/events/mine-1")
     assert data in shown.raw
     assert shown.json["id"] == "mine-1"
@@ -16,11 +19,10 @@ async def test_data_reads_digit_for_digit(node: Node) -> None:
     listed = await node.call("GET", "/v1/events")
     assert data in listed.raw
     assert [one["id"] for one in listed.json["data"]] == ["mine-1"]
-    assert (await node.call("GET", f"/v1/events/{event.id}")).status == 404  # its public id is the publisher's
 
 
 async def test_lists_go_on_by_cursor_newest_first(node: Node) -> None:
-    ids = [(await node.accept(f"order.n{n}", {})).id for n in range(7)]
+    ids = [await node.publish(f"order.n{n}", {}) for n in range(7)]
     seen, cursor = [], ""
     while True:
         page = (await node.call("GET", f"/v1/events?limit=3{cursor}")).json
@@ -32,14 +34,14 @@ async def test_lists_go_on_by_cursor_newest_first(node: Node) -> None:
 
 
 async def test_filters_of_the_list(node: Node) -> None:
-    first = await node.accept("order.created", {"note": "needle"}, subject="order/1")
-    second = await node.accept("order.paid.late", {}, subject="order/2")
+    first = await node.publish("order.created", {"note": "needle"}, subject="order/1")
+    second = await node.publish("order.paid.late", {}, subject="order/2")
     for query, expected in (
-        ("type=order.*", [second.id, first.id]),
-        ("type=order.created", [first.id]),
-        ("subject=order/2", [second.id]),
-        ("q=order/1", [first.id]),
-        ("since=2000-01-01T00:00:00Z", [second.id, first.id]),
+        ("type=order.*", [second, first]),
+        ("type=order.created", [first]),
+        ("subject=order/2", [second]),
+        ("q=order/1", [first]),
+        ("since=2000-01-01T00:00:00Z", [second, first]),
         ("until=2000-01-01T00:00:00Z", []),
         ("status=failed", []),
     ):
@@ -72,24 +74,37 @@ async def test_a_bad_query_is_refused_by_name(node: Node) -> None:
 
 
 async def test_the_original_bytes_of_a_source(node: Node) -> None:
-    event = await node.accept("order.created", {}, raw=RAW, source_id="src_1")
-    shown = await node.call("GET", f"/v1/events/{event.id}?raw=1")
-    assert shown.raw == RAW.body
+    secret = new_secret("v1")
+    source = await node.call("POST", "/v1/sources", {"kind": "standard", "name": "x", "secrets": [secret]})
+    body = b'{"type":"order.created", "data":{"total" : 1.50}}'
+    at = node.services.clock.now() // 1_000_000
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(at),
+        "webhook-signature": signer(secret).sign(signed_prefix("msg_1", at), body),
+    }
+    kept = await node.call("POST", source.json["ingest_path"], body, headers=headers)
+    assert kept.status == 200, kept.raw
+    (event,) = (await node.call("GET", f"/v1/events?source={source.json['id']}")).json["data"]
+    assert event["trust"] == "verified"
+    assert event["origin"]
+    shown = await node.call("GET", f"/v1/events/{event['id']}?raw=1")
+    assert shown.raw == body
     assert shown.headers["content-type"] == "application/octet-stream"
     assert shown.headers["content-security-policy"] == "sandbox"
-    published = await node.accept("order.created", {})
-    assert (await node.call("GET", f"/v1/events/{published.id}?raw=1")).status == 404
-    assert (await node.call("GET", f"/v1/events/{event.id}?raw=2")).paths == ["raw"]
+    published = await node.publish("order.created", {})
+    assert (await node.call("GET", f"/v1/events/{published}?raw=1")).status == 404
+    assert (await node.call("GET", f"/v1/events/{event['id']}?raw=2")).paths == ["raw"]
 
 
 async def test_a_delivery_and_its_attempts(node: Node) -> None:
     bad = b"HTTP/1.1 500 No\r\ncontent-length: 3\r\nx-a: 1\r\nx-a: 2\r\n\r\n\xff\x00!"
     async with serving(answering(bad)) as server:
         made = await node.destination(server.url)
-        event = await node.accept("order.created", {})
+        event = await node.publish("order.created", {})
 
-        async def tried() -> object:
-            page = (await node.call("GET", f"/v1/deliveries?event={event.id}")).json
+        async def tried() -> Any:
+            page = (await node.call("GET", f"/v1/deliveries?event={event}")).json
             return page["data"] if page["data"][0]["attempt_count"] else None
 
         (delivery,) = await until(tried)
@@ -121,10 +136,10 @@ async def test_a_delivery_and_its_attempts(node: Node) -> None:
 async def test_a_delivered_one_is_not_cancelled(node: Node) -> None:
     async with serving(answering(OK)) as server:
         await node.destination(server.url)
-        event = await node.accept("order.created", {})
+        event = await node.publish("order.created", {})
 
-        async def delivered() -> object:
-            return (await node.call("GET", f"/v1/deliveries?status=delivered&event={event.id}")).json["data"]
+        async def delivered() -> Any:
+            return (await node.call("GET", f"/v1/deliveries?status=delivered&event={event}")).json["data"]
 
         (delivery,) = await until(delivered)
     refused = await node.call("POST", f"/v1/deliveries/{delivery['id']}/cancellation")
@@ -132,16 +147,16 @@ async def test_a_delivered_one_is_not_cancelled(node: Node) -> None:
 
 
 async def test_a_replay_goes_to_those_who_want_it_or_to_the_one_named(node: Node) -> None:
-    first = await node.destination()
-    await node.destination(filter={"data.total": {"$gt": 100}})
-    other = await node.destination(events=["customer.*"])
-    event = await node.accept("order.created", {"total": 5})
-    replayed = await node.call("POST", f"/v1/events/{event.id}/replays")
-    assert (replayed.status, replayed.json) == (202, {"id": event.id, "count": 1})
-    replayed = await node.call("POST", f"/v1/events/{event.id}/replays", {"destination": other["id"]})
+    first = await node.paused()
+    await node.paused(filter={"data.total": {"$gt": 100}})
+    other = await node.paused(events=["customer.*"])
+    event = await node.publish("order.created", {"total": 5})
+    replayed = await node.call("POST", f"/v1/events/{event}/replays")
+    assert (replayed.status, replayed.json) == (202, {"id": event, "count": 1})
+    replayed = await node.call("POST", f"/v1/events/{event}/replays", {"destination": other["id"]})
     assert replayed.json["count"] == 1
-    shown = (await node.call("GET", f"/v1/events/{event.id}")).json["deliveries"]
+    shown = (await node.call("GET", f"/v1/events/{event}")).json["deliveries"]
     assert [one["destination"] for one in shown] == [other["id"], first["id"], first["id"]]
-    refused = await node.call("POST", f"/v1/events/{event.id}/replays", {"destination": "dst_none"})
+    refused = await node.call("POST", f"/v1/events/{event}/replays", {"destination": "dst_none"})
     assert (refused.status, refused.paths) == (422, ["destination"])
     assert (await node.call("POST", "/v1/events/nobody/replays")).status == 404

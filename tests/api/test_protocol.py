@@ -1,5 +1,6 @@
 """The edges: bad bytes, unknown routes, health, documentation."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -100,8 +101,6 @@ async def test_a_body_that_says_it_is_too_large_is_not_read(node: Node) -> None:
     ):
         connection.putheader(name, value)
     connection.endheaders(b"{")
-    import asyncio
-
     answer = await asyncio.to_thread(connection.getresponse)
     assert answer.status == 413
     connection.close()

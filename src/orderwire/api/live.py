@@ -47,7 +47,7 @@ class LiveResponse(StreamingResponse):
 
 @router.get("/v1/live", name="live.watch", status_code=200, response_class=LiveResponse)
 async def watch(query: Annotated[LiveQuery, Query()], node: Node, by: By) -> LiveResponse:
-    """`event: event|delivery|attempt` with its JSON as data, a comment every 15 s without; 429 beyond the limit."""
+    """`event: event|delivery|attempt` with its JSON as data; `lost` tells how many a slow watcher missed."""
     by.ask("live.watch")
     place = ExitStack()
     watcher = place.enter_context(node.live.subscribe(by.tenant))
@@ -69,7 +69,10 @@ async def _lines(watcher: Watcher, pattern: str | None, stopping: asyncio.Event)
             if happening is None:
                 yield b": still here\n\n"
             elif pattern is None or matches(pattern, happening.type):
-                yield _message(happening)
+                yield _message(happening.kind, _SHAPES[happening.kind].show(happening.value))
+            if watcher.lost:
+                yield _message("lost", {"count": watcher.lost})
+                watcher.lost = 0
     finally:
         stop.cancel()
         if coming is not None:
@@ -80,6 +83,5 @@ async def _next(happenings: AsyncIterator[Happening | None]) -> Happening | None
     return await anext(happenings)
 
 
-def _message(happening: Happening) -> bytes:
-    body = msgspec.json.encode(_SHAPES[happening.kind].show(happening.value))
-    return b"event: " + happening.kind.encode() + b"\ndata: " + body + b"\n\n"
+def _message(kind: str, shown: object) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(shown) + b"\n\n"

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: writes a request in one piece, reads its answer, and says how it ended.
 
 An `asyncio.Protocol` with llhttp (httptools) for the framing. Carries one `Flight` at a time; between two it rests in
-the `Pool`. Bytes nobody asked for, an answer cut short or one too long close it.
+the `Pool`. Bytes nobody asked for, an answer cut short or one too long close it. Nothing is raised into the transport.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from orderwire.delivery.route import Origin
 if TYPE_CHECKING:
     from orderwire.delivery.pool import Pool
 
-ANSWER_BYTES_MAX = 8 * BODY_READ_BYTES_MAX  # on the wire: one-byte chunks cost six bytes each
-AGE_S_MAX = 300.0  # then a new one, to the address the name has by then
+ANSWER_BYTES_MAX = 8 * BODY_READ_BYTES_MAX  # on the wire: chunks of one byte cost six each
+AGE_S_MAX = 300.0  # then a new one is made, to the address the name has by then
 
-_BLANK = b"\r\n\r\n"
 _H = ord("H")
-_STATUS_LINE = re.compile(rb"HTTP/\d\.\d ([2-9]\d\d)[^\r\n]*\r?\n")
-_HAS_LENGTH = re.compile(rb"\r\n(?:content-length:|transfer-encoding:[^\r\n]*chunked[ \t]*\r\n)", re.IGNORECASE)
+_BLANK_LINE = b"\r\n\r\n"
+_STATUS_LINE = re.compile(rb"HTTP/\d\.\d ([2-9]\d\d)(?=[ \r\n])[^\r\n]*\r?\n")
+_FRAMED = re.compile(rb"\r\n(?:content-length:|transfer-encoding:[^\r\n]*chunked[ \t]*\r\n)", re.IGNORECASE)
 _TOO_LARGE = f"the receiver's headers are too large (more than {HEADER_BYTES_MAX} bytes)"
+_NOT_HTTP = "the receiver did not answer with valid HTTP"
 
 
 class Connection(asyncio.Protocol):
@@ -63,33 +64,34 @@ class Connection(asyncio.Protocol):
         "transport",
     )
 
+    transport: asyncio.Transport
+    _parser: HttpResponseParser
+    _feed: Callable[[bytes], None]
+
     def __init__(self, origin: Origin, pool: Pool, address: str) -> None:
         self.origin = origin
         self.address = address
         self.flight: Flight | None = None
-        self.transport: asyncio.Transport | None = None
         self.idle_since_s = 0.0
         self._pool = pool
         self._used = False
         self._unsent = False
         self._born_s = time.monotonic()
-        self._parser = HttpResponseParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
         self._expect_answer()
 
     def carry(self, flight: Flight) -> None:
-        """Send this request; its end comes by `Pool.finish` or, where it may be sent again, `Pool.again`."""
-        assert self.transport is not None  # noqa: S101 - connections are handed out connected
+        """Send this request; its end comes by `Pool.finish` or, where it may be sent again, by `Pool.again`."""
         self.flight = flight
         flight.connection = self
         flight.stage = Stage.ANSWER
-        self._expect_answer()
-        self.transport.write(flight.wire)
+        if self.transport.is_closing():
+            self._ended(None)
+        else:
+            self.transport.write(flight.wire)
 
-    def give_up(self, error: SendError, detail: str) -> HttpAnswer:
+    def give_up(self, flight: Flight, error: SendError, detail: str) -> HttpAnswer:
         """The answer as far as it came; the connection is closed."""
-        assert self.flight is not None  # noqa: S101 - asked of what is carried
-        answer = self._answer(self.flight, error, detail, time.monotonic())
+        answer = self._answer(flight, error, detail, time.monotonic())
         self.flight = None
         self.close()
         return answer
@@ -97,50 +99,56 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once, without a farewell that the receiver could draw out."""
         self._pool.forget(self)
-        if self.transport is not None:
-            self.transport.abort()
+        self.transport.abort()
 
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the transport."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
-        self._pool.open.add(self)
+        self._new_parser()
+        self._pool.opened.add(self)
 
     def pause_writing(self) -> None:
+        """The receiver does not read."""
         self._unsent = True
 
     def resume_writing(self) -> None:
+        """It reads again."""
         self._unsent = False
 
     def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer."""
         flight = self.flight
         if flight is None:  # nobody asked
             self.close()
             return
-        self._received += len(data)
-        if self._status is None:
-            self._keep_head(data)
         try:
-            self._feed(data)
-        except HttpParserError as error:
-            if not self._complete:
-                self._break(flight, error)
-                return
-            self._keep = False  # what came behind the answer is not HTTP
-        except Exception as error:  # noqa: BLE001 - nothing may be raised into the transport
-            self._fail_unforeseen(error)
-            return
-        if self._complete or self._body_bytes > BODY_READ_BYTES_MAX or self._received > ANSWER_BYTES_MAX:
-            self._conclude(flight)
-        elif self._status is None and len(self._head) > HEADER_BYTES_MAX:
-            self._finish(flight, SendError.BAD_ANSWER, _TOO_LARGE)
+            self._received += len(data)
+            if self._status is None:
+                self._keep_head(data)
+            try:
+                self._feed(data)
+            except HttpParserError as error:
+                if not self._complete:
+                    self._break(flight, error)
+                    return
+                self._keep = False  # what came behind the answer is not HTTP
+            if self._complete or self._body_bytes > BODY_READ_BYTES_MAX or self._received > ANSWER_BYTES_MAX:
+                self._conclude(flight)
+            elif self._status is None and len(self._head) > HEADER_BYTES_MAX:
+                self._fail(flight, SendError.BAD_ANSWER, _TOO_LARGE)
+        except Exception as error:  # noqa: BLE001 - the request is answered, the others live on
+            self._unforeseen(flight, error)
 
     def eof_received(self) -> None:
+        """The receiver sends no more."""
         self._ended(None)
         self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.open.discard(self)
+        """The transport is closed."""
+        self._pool.opened.discard(self)
         self._pool.forget(self)
         self._ended(exc)
         del self._parser, self._feed  # they hold this object
@@ -148,6 +156,7 @@ class Connection(asyncio.Protocol):
     # What the parser calls, from inside `data_received`.
 
     def on_headers_complete(self) -> None:
+        """The end of a head: an interim one (1xx), or the one that counts."""
         status = self._parser.get_status_code()
         if not 100 <= status < 200:
             self._status = status
@@ -155,6 +164,10 @@ class Connection(asyncio.Protocol):
                 self.on_message_complete()
 
     def on_body(self, piece: bytes) -> None:
+        """A piece of the body, without its framing."""
+        if self._complete:  # a body behind a HEAD's answer
+            self._keep = False
+            return
         if not self._body_bytes:
             self._body = piece
         elif self._body_bytes < BODY_KEPT_BYTES_MAX:
@@ -164,10 +177,12 @@ class Connection(asyncio.Protocol):
         self._body_bytes += len(piece)
 
     def on_message_begin(self) -> None:
+        """An answer begins: a second one was not asked for."""
         if self._complete:
             self._keep = False
 
     def on_message_complete(self) -> None:
+        """The end of an answer, or of an interim one."""
         if self._status is None:
             self._interims += 1
         elif not self._complete:
@@ -175,6 +190,10 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()
 
     # Inside.
+
+    def _new_parser(self) -> None:
+        self._parser = HttpResponseParser(self)
+        self._feed = self._parser.feed_data
 
     def _expect_answer(self) -> None:
         self._head: bytes | bytearray = b""
@@ -193,3 +212,91 @@ class Connection(asyncio.Protocol):
         if isinstance(self._head, bytes):
             self._head = bytearray(self._head)
         self._head += data
+
+    def _conclude(self, flight: Flight) -> None:
+        """The answer is whole, or more of it than anyone wants is there."""
+        now_s = time.monotonic()
+        answer = self._answer(flight, None, "", now_s)
+        self.flight = None
+        self._pool.finish(flight, answer)
+        if not self._keep or self._unsent or now_s - self._born_s > AGE_S_MAX:
+            self.close()
+            return
+        if flight.route.is_head:
+            self._new_parser()
+        self._used = True
+        self._expect_answer()
+        self._pool.keep(self, now_s)
+
+    def _fail(self, flight: Flight, error: SendError, detail: str) -> None:
+        self._pool.finish(flight, self.give_up(flight, error, detail))
+
+    def _unforeseen(self, flight: Flight, error: Exception) -> None:
+        self.flight = None
+        self._pool.unforeseen(flight, error)
+        self.close()
+
+    def _break(self, flight: Flight, error: HttpParserError) -> None:
+        if isinstance(error, HttpParserCallbackError):
+            self._unforeseen(flight, error)
+        elif isinstance(error, HttpParserUpgrade):
+            self._fail(flight, SendError.BAD_ANSWER, "the receiver switched protocols, which it was not asked to")
+        else:
+            self._fail(flight, SendError.BAD_ANSWER, f"{_NOT_HTTP}: {error}")
+
+    def _ended(self, exc: Exception | None) -> None:
+        """The receiver closed, in the middle of what `flight` names."""
+        flight = self.flight
+        if flight is None:
+            return
+        try:
+            if self._status is not None and exc is None and not _FRAMED.search(self._raw_headers()):
+                self._conclude(flight)  # its body ends where the connection does (RFC 9112 6.3, 8)
+            elif self._used and not self._received and not flight.retried:  # it closed before it read the request
+                self.flight = None
+                self._pool.again(flight)
+            else:
+                self._fail(flight, *_loss(exc, begun=self._received > 0, headed=self._status is not None))
+        except Exception as error:  # noqa: BLE001 - as in `data_received`
+            self._unforeseen(flight, error)
+
+    def _answer(self, flight: Flight, error: SendError | None, detail: str, now_s: float) -> HttpAnswer:
+        raw, status, body = self._raw_headers(), self._status, self._body
+        if status is None:
+            found = _STATUS_LINE.match(raw)
+            status, raw = (int(found[1]), raw) if found else (None, b"")
+        elif status < 100 and error is None:
+            error, detail = SendError.BAD_ANSWER, f"{_NOT_HTTP}: there is no status {status}"
+        if len(raw) > HEADER_BYTES_MAX:
+            raw, error, detail = raw[:HEADER_BYTES_MAX], SendError.BAD_ANSWER, _TOO_LARGE
+        return HttpAnswer(
+            status,
+            raw,
+            bytes(body) if len(body) <= BODY_KEPT_BYTES_MAX else bytes(body[:BODY_KEPT_BYTES_MAX]),
+            self._body_bytes > BODY_KEPT_BYTES_MAX,
+            error,
+            detail,
+            flight.started_at_us,
+            (now_s - flight.started_s) * 1000.0,
+            self.address,
+        )
+
+    def _raw_headers(self) -> bytes:
+        """The status line and header lines of the answer that counts, as far as they came."""
+        head = self._head
+        if self._interims or (head and head[0] != _H):
+            for _ in range(self._interims):
+                head = head.lstrip(b"\r\n").partition(_BLANK_LINE)[2]
+            head = head.lstrip(b"\r\n")
+        return bytes(head) if self._status is None else bytes(head[: head.find(_BLANK_LINE) + 4])
+
+
+def _loss(exc: Exception | None, *, begun: bool, headed: bool) -> tuple[SendError, str]:
+    if isinstance(exc, ssl.SSLError) and not begun:
+        return SendError.TLS_FAILED, f"the receiver refused the TLS connection: {exc.reason or exc}"
+    why = f": {exc}" if exc is not None else ""
+    if not begun:
+        return SendError.CONNECTION_LOST, f"the receiver closed the connection without an answer{why}"
+    if not headed:
+        return SendError.CONNECTION_LOST, f"the receiver closed the connection in the middle of its headers{why}"
+    return SendError.CONNECTION_LOST, f"the receiver closed the connection before its answer was complete{why}"
