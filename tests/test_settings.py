@@ -31,7 +31,6 @@ def test_nothing_given_is_enough() -> None:
     settings = load_settings({})
     assert (settings.host, settings.port, settings.data) == ("127.0.0.1", 8080, Path("orderwire-data"))
     assert settings.retention_days == 30
-    assert settings.payload_bytes_max == 262_144
     assert settings.inbound_bytes_max == 8_388_608
     assert not settings.allow_http
     assert settings.allow_networks == ()

@@ -164,7 +164,6 @@ class Settings(BaseSettings):
     )
 
     retention_days: int = setting(30, "days an event is kept, at least 7", ge=RETENTION_DAYS_MIN, le=36_500)
-    payload_bytes_max: int = setting(256 * KIB, "bytes of one published event", ge=KIB, le=16 * MIB)
     inbound_bytes_max: int = setting(8 * MIB, "bytes of one provider's webhook at /in/", ge=KIB, le=64 * MIB)
     key_requests_per_s_max: float = setting(20_000.0, "requests a second of one key; 0: no limit", ge=0)
     tenant_requests_per_s_max: float = setting(50_000.0, "requests a second of one tenant; 0: no limit", ge=0)
@@ -173,7 +172,6 @@ class Settings(BaseSettings):
     )
     live_streams_max: int = setting(100, "open streams of /v1/live, then 429", ge=0, le=10_000)
 
-    commit_linger_ms: float = setting(0.0, "milliseconds a commit waits for company", ge=0, le=100)
     memory_events_max: int = setting(20_000, "deliveries held in memory; the rest waits on disk", ge=100)
     memory_bytes_max: int = setting(64 * MIB, "bytes of the deliveries held in memory", ge=MIB)
 

@@ -1,0 +1,1 @@
+"""What tests of the whole product stand on: a real node process, its API, receivers that verify every signature."""
