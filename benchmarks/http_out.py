@@ -1,9 +1,10 @@
 """What one request out costs: CPU microseconds per request for `Sender` against a cheap receiver in another process.
 
-    python benchmarks/http_out.py [--requests 20000] [--in-flight 64] [--work-us 0] [--switch-interval-ms 5]
+    python benchmarks/http_out.py [--requests 20000] [--in-flight 64] [--work-us 0] [--close] [--asyncio]
 
-`--work-us` makes the asyncio thread do that much Python work for each answer, as a real node does: it shows what the
-two threads' struggle for the interpreter lock costs. Sender and receiver share the machine; only the sender is counted.
+`--work-us` makes the loop do that much Python work for each answer, as a real node does; `--close` makes the receiver
+close after each answer, so that every request needs a connection of its own; `--asyncio` leaves uvloop out. Sender and
+receiver share the machine; only the sender is counted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import multiprocessing
 import resource
 import socket
-import sys
 import time
 from ipaddress import ip_network
 from typing import cast
@@ -52,12 +52,21 @@ class _Receiver(asyncio.Protocol):
             if len(self._held) < end + 4 + length:
                 return
             self._held = self._held[end + 4 + length :]
-            self._transport.write(ANSWER)
+            self._answer()
+
+    def _answer(self) -> None:
+        self._transport.write(ANSWER)
 
 
-def _receive(listener: socket.socket) -> None:
+class _ClosingReceiver(_Receiver):
+    def _answer(self) -> None:
+        self._transport.write(ANSWER.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+        self._transport.close()
+
+
+def _receive(listener: socket.socket, receiver: type[_Receiver]) -> None:
     async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(_Receiver, sock=listener)
+        server = await asyncio.get_running_loop().create_server(receiver, sock=listener)
         await server.serve_forever()
 
     uvloop.run(serve())
@@ -110,18 +119,15 @@ async def _measure(url: str, options: argparse.Namespace) -> dict[str, float]:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     before, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    own = time.thread_time()
     load.begin()
     await load.done.wait()
     wall = time.perf_counter() - wall
     after = resource.getrusage(resource.RUSAGE_SELF)
-    own = time.thread_time() - own
     await sender.stop(1.0)
     cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     per = 1e6 / options.requests
     return {
         "cpu_us": round(cpu_s * per, 1),
-        "cpu_us_loop_thread": round(own * per, 1),
         "cpu_us_user": round((after.ru_utime - before.ru_utime) * per, 1),
         "requests_per_s": round(options.requests / wall),
         "answers_per_batch": round(options.requests / load.batches, 1),
@@ -139,15 +145,17 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--work-us", type=float, default=0.0)
-    parser.add_argument("--switch-interval-ms", type=float, default=5.0)
+    parser.add_argument("--close", action="store_true")
+    parser.add_argument("--asyncio", action="store_true")
     options = parser.parse_args()
-    sys.setswitchinterval(options.switch_interval_ms / 1000)
+    kind = _ClosingReceiver if options.close else _Receiver
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         port = listener.getsockname()[1]
-        receiver = multiprocessing.Process(target=_receive, args=(listener,), daemon=True)
+        receiver = multiprocessing.Process(target=_receive, args=(listener, kind), daemon=True)
         receiver.start()
     try:
-        result = uvloop.run(_measure(f"http://127.0.0.1:{port}/hook", options))
+        run = asyncio.run if options.asyncio else uvloop.run
+        result = run(_measure(f"http://127.0.0.1:{port}/hook", options))
     finally:
         receiver.terminate()
         receiver.join()

@@ -1,12 +1,13 @@
 """Time, as a thing one is handed. Nothing else in the house asks the operating system for it."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -61,4 +62,4 @@ def from_rfc3339(text: str) -> int:
     if parsed.tzinfo is None:
         msg = "needs a time zone, e.g. 2026-11-23T20:01:18Z"
         raise ValueError(msg)
-    return round((parsed - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * SECOND)
+    return (parsed - _EPOCH) // timedelta(microseconds=1)

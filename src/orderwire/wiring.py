@@ -119,6 +119,7 @@ class Node:
             url_problem=lambda url: url_problem(url, allow_http=settings.allow_http),
             replay_asked=self.upkeep.replay_asked,
         )
+        self.reactions.sweep_deleted = self.services.destinations.sweep_deleted
         self.app = self._application(events)
         self.configuration.subscribe(self._configured)
         self._watch()

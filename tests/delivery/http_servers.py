@@ -121,7 +121,7 @@ async def sending(policy: EgressPolicy = OPEN, *, http2: bool = False) -> AsyncI
     def unexpected(answers: list[tuple[HttpRequest, HttpAnswer]]) -> None:
         raise AssertionError(answers)
 
-    sender = Sender(policy, on_answers=unexpected, loop=asyncio.get_running_loop(), http2=http2)
+    sender = Sender(policy, on_answers=unexpected, loop=asyncio.get_running_loop())
     sender.start()
     try:
         yield sender

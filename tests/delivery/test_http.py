@@ -439,17 +439,17 @@ async def test_a_raising_on_answers_is_reported_and_survived() -> None:
     assert sender.callback_errors == 1
 
 
-async def test_an_accident_on_the_thread_fails_one_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orderwire.delivery.transfer import Transfer
+async def test_an_accident_of_our_own_fails_one_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from orderwire.delivery.connection import Connection
 
-    whole = Transfer.answer
+    whole = Connection._raw_headers
 
-    def odd(self: Transfer, code: int, message: str) -> HttpAnswer:
-        if self.request.tag == "odd":
+    def odd(self: Connection) -> bytes:
+        if self.flight is not None and self.flight.request.tag == "odd":
             raise ZeroDivisionError
-        return whole(self, code, message)
+        return whole(self)
 
-    monkeypatch.setattr(Transfer, "answer", odd)
+    monkeypatch.setattr(Connection, "_raw_headers", odd)
     inbox = Inbox()
     async with serving(answering(OK)) as server:
         sender = Sender(OPEN, on_answers=inbox, loop=asyncio.get_running_loop())

@@ -97,8 +97,7 @@ async def test_a_name_that_turns_to_a_private_address_is_blocked(names: dict[str
         url = f"http://turns.example:{server.port}/"
         assert (await sender.send(request(url))).status_code == 200
         names["turns.example"] = ["127.0.0.2"]
-        sender._engine._resolver._cache.clear()
-        sender._engine._warm.clear()
+        sender._resolver._cache.clear()
         answer = await sender.send(request(url))
     assert answer.error == SendError.BLOCKED_ADDRESS
     assert "127.0.0.2" in answer.error_detail

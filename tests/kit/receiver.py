@@ -132,14 +132,15 @@ class Endpoint:
 class Receiver:
     """A listening socket with any number of endpoints, each at its own path."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port = 0
         self.endpoints: dict[str, Endpoint] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -153,7 +154,7 @@ class Receiver:
     def endpoint(self, behaviour: Behaviour | None = None) -> Endpoint:
         """A new one; takes everything unless told otherwise."""
         path = f"/{len(self.endpoints) + 1}"
-        made = Endpoint(path, f"http://127.0.0.1:{self.port}{path}", behaviour or always(204))
+        made = Endpoint(path, f"http://{self.host}:{self.port}{path}", behaviour or always(204))
         self.endpoints[path] = made
         return made
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import itertools
 import json
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from tests.kit.http import Answer, Client
@@ -21,6 +20,8 @@ PAGE = 250
 QUICKLY = {"schedule_s": [0, *[0.05] * 9]}
 ONCE = {"schedule_s": [0]}
 NEVER_AGAIN = {"schedule_s": [0, 86_400]}  # a second attempt is due, but not while we look
+
+T = TypeVar("T")
 
 
 class Api:
@@ -150,9 +151,9 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def opened(node: Node, *, tenant: str | None = None) -> AsyncIterator[Shop]:
+async def opened(node: Node, *, tenant: str | None = None, host: str = "127.0.0.1") -> AsyncIterator[Shop]:
     """A shop on `node`, as a new tenant unless one is named; no webhook may have come with a wrong signature."""
-    async with Client(node.port) as client, Receiver() as receiver:
+    async with Client(node.port) as client, Receiver(host) as receiver:
         admin = Api(client, node.key)
         if tenant is None:
             tenant = f"shop-{secrets.token_hex(4)}"
@@ -161,7 +162,7 @@ async def opened(node: Node, *, tenant: str | None = None) -> AsyncIterator[Shop
         assert receiver.forged == 0, "a webhook came with a signature that does not verify"
 
 
-async def until[T](look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
     """Ask again until the answer is true; the answer. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not (found := await look()):
@@ -185,4 +186,4 @@ async def quiet(endpoint: Endpoint, for_s: float = 0.5) -> None:
 
 
 def _chunks(rows: list[dict[str, Any]], size: int) -> Iterable[list[dict[str, Any]]]:
-    return (rows[start : start + size] for start in itertools.islice(itertools.count(0, size), -(-len(rows) // size)))
+    return (rows[start : start + size] for start in range(0, len(rows), size))

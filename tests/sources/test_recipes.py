@@ -145,7 +145,14 @@ ROWS = {
         write=hexadecimal,
     ),
 }
-CASES = [(name, vector) for name in ROWS for vector in vectors(name) if "body" in vector]
+# Made with `openssl dgst -hmac`, not with our code.
+VECTOR = {
+    "secret": "own",
+    "body": '{"foo":"bär"}',
+    "expected": "e46c58bf7bdac0649ea27d567598c442e33664a2c0ee647822fc4e8cbd1a3a88",
+}
+CASES = [("razorpay", VECTOR)]
+CASES += [(name, vector) for name in ROWS for vector in vectors(name) if "body" in vector]
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -169,7 +176,7 @@ def test_the_requests_own_query_replaces_the_configured_one() -> None:
 
 
 @pytest.mark.parametrize(("name", "vector"), CASES)
-def test_the_shared_vectors_of_later_rows_hold(name: str, vector: dict[str, str]) -> None:
+def test_the_vectors_of_later_rows_hold(name: str, vector: dict[str, str]) -> None:
     header_text = vector["expected"]
     prefix = {"github": "sha256=", "easypost": "hmac-sha256-hex="}.get(name, "")
     headers = {ROWS[name].headers[0]: prefix + header_text.removeprefix(prefix)}

@@ -120,9 +120,10 @@ async def replay(id: str, spec: BulkReplaySpec, node: Node, by: By) -> Response:
 async def stats(id: str, query: Annotated[StatsQuery, Query()], node: Node, by: By) -> Response:
     """Counts by outcome, success rate, latency, and a time series."""
     until = node.clock.now() if query.until is None else query.until
-    since = max(0, until - STATS_SPAN_DEFAULT) if query.since is None else query.since
-    if not 0 <= until - since <= STATS_SPAN_MAX:
-        raise Invalid.field("since", f"must be before until, by at most {STATS_SPAN_MAX // DAY} days")
+    since = until - STATS_SPAN_DEFAULT if query.since is None else query.since
+    if since > until:
+        raise Invalid.field("since", "is after until")
+    since = max(0, since, until - STATS_SPAN_MAX)
     return answer(StatsShown.show(await node.destinations.stats(by, id, since, until)))
 
 

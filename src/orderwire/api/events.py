@@ -65,7 +65,12 @@ async def list_events(query: Annotated[EventsQuery, Query()], node: Node, by: By
     return listing(page, EventShown.show, searched_until=to_rfc3339(searched))
 
 
-@router.get("/v1/events/{id}", name="event.get", response_model=EventDetail)
+@router.get(
+    "/v1/events/{id}",
+    name="event.get",
+    response_model=EventDetail,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
 async def get_event(id: str, query: Annotated[EventRead, Query()], node: Node, by: By) -> Response:
     """One event with its deliveries, or the original bytes its provider sent."""
     if query.raw == "1":

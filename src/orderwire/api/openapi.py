@@ -70,21 +70,19 @@ def document(app: FastAPI) -> Document:
 
 
 class Allowed:
-    """Which methods a path has, of all routes, the raw ones too."""
+    """Which methods a path has, of all routes, the raw ones too. A path spelled out wins over a pattern."""
 
     def __init__(self, document: Document) -> None:
+        self._methods = {path: sorted(map(str.upper, item)) for path, item in document["paths"].items()}
         self._patterns = [
-            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"), sorted(map(str.upper, item)))
-            for path, item in document["paths"].items()
+            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"), methods) for path, methods in self._methods.items()
         ]
 
     def __call__(self, path: str) -> list[str]:
         """Sorted; empty where there is no such path."""
-        found: set[str] = set()
-        for pattern, methods in self._patterns:
-            if pattern.match(path):
-                found.update(methods)
-        return sorted(found)
+        if path in self._methods:
+            return self._methods[path]
+        return next((methods for pattern, methods in self._patterns if pattern.match(path)), [])
 
 
 def _complete_components(components: Document) -> None:
@@ -115,7 +113,9 @@ def _complete_components(components: Document) -> None:
 
 
 def _complete(operation: Document, schemas: Document) -> None:
-    """Security, tenant header and problem answers of one operation."""
+    """Summary, security, tenant header and problem answers of one operation."""
+    if "description" in operation:
+        operation["summary"] = re.split(r"[.;:]( |$)", operation["description"])[0]
     verb = operation["operationId"].replace("_", ".", 1)
     verb = operation.pop("x-verb", verb)
     responses = operation.setdefault("responses", {})
@@ -138,9 +138,9 @@ def _complete(operation: Document, schemas: Document) -> None:
 
 
 def _describe_patch(operation: Document, spec: Document) -> None:
-    """The same fields as for creating, none of them required, null for the default."""
+    """The same fields as for creating, none of them required, null for the default where there is one."""
     fields = {
-        name: schema if name == "config" else {"anyOf": [schema, {"type": "null"}]}
+        name: schema if name in spec["required"] else {"anyOf": [schema, {"type": "null"}]}
         for name, schema in spec["properties"].items()
     }
     if "config" in fields:

@@ -61,11 +61,11 @@ def judge(answer: HttpAnswer) -> Outcome:
     if answer.error is not None:
         return _OUTCOMES[answer.error]
     status = answer.status_code or 0
-    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes
+    if 200 <= status < 300:
         return Outcome.DELIVERED
-    if 300 <= status < 400:  # noqa: PLR2004
+    if 300 <= status < 400:
         return Outcome.REDIRECTED
-    if status == 410:  # noqa: PLR2004 - Standard Webhooks: disable the endpoint
+    if status == 410:
         return Outcome.GONE
     if status in (429, 503) and answer.header("retry-after") is not None:
         return Outcome.THROTTLED
@@ -96,9 +96,7 @@ def record(work: Work, lane: Lane, answer: HttpAnswer, outcome: Outcome) -> Atte
     )
 
 
-def conclude(  # noqa: PLR0913 - the end of the story needs all that it told
-    work: Work, lane: Lane, attempt: Attempt, answer: HttpAnswer, announce: Announce, now: int
-) -> Finish:
+def conclude(work: Work, lane: Lane, attempt: Attempt, answer: HttpAnswer, announce: Announce, now: int) -> Finish:
     """The delivery's new state, and what the lane learnt."""
     if attempt.outcome is Outcome.DELIVERED:
         return _finish(work, attempt, DeliveryStatus.DELIVERED, health=lane.succeeded())
@@ -111,9 +109,7 @@ def conclude(  # noqa: PLR0913 - the end of the story needs all that it told
     due_at = next_due(lane.destination.retry.schedule_s, work.scheduled_count + 1, now)
     if due_at is not None:
         due_at = max(due_at, hold_until or 0)
-        return _finish(
-            work, attempt, DeliveryStatus.RETRYING, reason=attempt.outcome, due_at=due_at, health=health
-        )
+        return _finish(work, attempt, DeliveryStatus.RETRYING, reason=attempt.outcome, due_at=due_at, health=health)
     announcement = None if work.event.type.startswith(OPERATIONAL_PREFIX) else announce(work, attempt)
     return msgspec.structs.replace(
         _finish(work, attempt, DeliveryStatus.FAILED, reason=EXHAUSTED, health=health),
@@ -122,7 +118,7 @@ def conclude(  # noqa: PLR0913 - the end of the story needs all that it told
     )
 
 
-def _finish(  # noqa: PLR0913
+def _finish(
     work: Work,
     attempt: Attempt,
     status: DeliveryStatus,

@@ -67,6 +67,14 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
     _parser: HttpResponseParser
     _feed: Callable[[bytes], None]
+    _head: bytes | bytearray
+    _body: bytes | bytearray
+    _body_bytes: int
+    _received: int
+    _interims: int
+    _status: int | None
+    _complete: bool
+    _keep: bool
 
     def __init__(self, origin: Origin, pool: Pool, address: str) -> None:
         self.origin = origin
@@ -86,8 +94,11 @@ class Connection(asyncio.Protocol):
         flight.stage = Stage.ANSWER
         if self.transport.is_closing():
             self._ended(None)
-        else:
+            return
+        try:
             self.transport.write(flight.wire)
+        except Exception as error:  # noqa: BLE001 - as in `data_received`
+            self._unforeseen(flight, error)
 
     def give_up(self, flight: Flight, error: SendError, detail: str) -> HttpAnswer:
         """The answer as far as it came; the connection is closed."""
@@ -134,10 +145,13 @@ class Connection(asyncio.Protocol):
                     self._break(flight, error)
                     return
                 self._keep = False  # what came behind the answer is not HTTP
-            if self._complete or self._body_bytes > BODY_READ_BYTES_MAX or self._received > ANSWER_BYTES_MAX:
+            if self._complete:
                 self._conclude(flight)
-            elif self._status is None and len(self._head) > HEADER_BYTES_MAX:
-                self._fail(flight, SendError.BAD_ANSWER, _TOO_LARGE)
+            elif self._status is None:
+                if len(self._head) > HEADER_BYTES_MAX:
+                    self._fail(flight, SendError.BAD_ANSWER, _TOO_LARGE)
+            elif self._body_bytes > BODY_READ_BYTES_MAX or self._received > ANSWER_BYTES_MAX:
+                self._conclude(flight)
         except Exception as error:  # noqa: BLE001 - the request is answered, the others live on
             self._unforeseen(flight, error)
 
@@ -148,8 +162,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed."""
-        self._pool.opened.discard(self)
-        self._pool.forget(self)
+        self._pool.lose(self)
         self._ended(exc)
         del self._parser, self._feed  # they hold this object
 
@@ -196,12 +209,9 @@ class Connection(asyncio.Protocol):
         self._feed = self._parser.feed_data
 
     def _expect_answer(self) -> None:
-        self._head: bytes | bytearray = b""
-        self._body: bytes | bytearray = b""
-        self._body_bytes = 0
-        self._received = 0
-        self._interims = 0
-        self._status: int | None = None
+        self._head = self._body = b""
+        self._body_bytes = self._received = self._interims = 0
+        self._status = None
         self._complete = False
         self._keep = False
 

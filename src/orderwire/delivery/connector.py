@@ -7,20 +7,24 @@ socket says it is connected to; nothing here is ever given a name to connect to.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 from orderwire.delivery.connection import Connection
 from orderwire.delivery.egress import EgressPolicy
 from orderwire.delivery.exchange import SendError
 from orderwire.delivery.flight import Flight, SendFailure, Stage
-from orderwire.delivery.lookup import Resolver
 from orderwire.delivery.pool import Pool
+from orderwire.delivery.resolver import Resolver
 from orderwire.delivery.route import Origin
 from orderwire.delivery.tls import Contexts, handshake_failure
 from orderwire.delivery.tunnel import Proxy, Tunnel
+
+CHECKED_ADDRESSES_MAX = 10_000
 
 
 class Connector:
@@ -31,7 +35,7 @@ class Connector:
     ) -> None:
         """Raises ValueError for a proxy's URL that cannot be used."""
         self._loop = loop
-        self._policy = policy
+        self._refusal = lru_cache(CHECKED_ADDRESSES_MAX)(policy.check)  # pure, and asked twice for each connection
         self._resolver = resolver
         self._contexts = contexts
         self._pool = pool
@@ -41,7 +45,7 @@ class Connector:
         """A new connection to the flight's origin. Raises SendFailure; may be cancelled, and leaves nothing open."""
         origin = flight.route.origin
         flight.stage = Stage.RESOLVING
-        context = self._contexts.of(origin.tls) if origin.secure else None
+        context = self._contexts.of(origin.identity) if origin.secure else None
         addresses, refusal = await self._checked_addresses(origin)
         if self._proxy is not None:
             return await self._connect_through(self._proxy, addresses[0], context, flight)
@@ -59,7 +63,7 @@ class Connector:
         lookup = await self._resolver.find(origin.host)
         if lookup.error:
             raise SendFailure(SendError.DNS_FAILED, lookup.error)
-        refusals = {address: self._policy.check(address) for address in lookup.addresses}
+        refusals = {address: self._refusal(address) for address in lookup.addresses}
         allowed = [address for address, refusal in refusals.items() if refusal is None]
         refused = next((refusal for refusal in refusals.values() if refusal is not None), "")
         if not allowed:
@@ -67,19 +71,20 @@ class Connector:
         return allowed, refused
 
     async def _dial(self, addresses: Sequence[str], port: int, deadline_s: float) -> tuple[socket.socket, str]:
-        """A TCP connection to the first address that takes one; each has an even share of the time left."""
+        """A TCP connection to the first address that takes one; each but the last has an even share of the time."""
         failure: SendFailure | None = None
-        for number, address in enumerate(addresses):
-            left_s = deadline_s - time.monotonic()
+        for number, address in enumerate(addresses, 1):
+            others = len(addresses) - number
             try:
-                async with asyncio.timeout(left_s / (len(addresses) - number)):
+                if not others:
+                    return await self._dial_one(address, port), address
+                async with asyncio.timeout((deadline_s - time.monotonic()) / (others + 1)):
                     return await self._dial_one(address, port), address
             except OSError as error:  # TimeoutError is one
-                why = error.strerror or "no answer in time"
+                why = os.strerror(error.errno).lower() if error.errno else "no answer in time"
                 detail = f"could not connect to {address} port {port}: {why}"
                 failure = failure or SendFailure(SendError.CONNECT_FAILED, detail)
-        assert failure is not None  # noqa: S101 - there was at least one address
-        raise failure
+        raise failure or SendFailure(SendError.CONNECT_FAILED, "there is no address to connect to")
 
     async def _dial_one(self, address: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -97,7 +102,7 @@ class Connector:
     ) -> Connection:
         """Put the connection on a connected socket, after one more look at where it is connected to."""
         try:
-            refusal = self._policy.check(sock.getpeername()[0])
+            refusal = self._refusal(sock.getpeername()[0])
             if refusal is not None:
                 raise SendFailure(SendError.BLOCKED_ADDRESS, refusal)
             if context is None:
@@ -112,11 +117,16 @@ class Connector:
                 ssl_handshake_timeout=max(flight.deadline_s - time.monotonic(), 0.001),
             )
         except BaseException as error:
-            sock.close()
+            self._undo(sock, connection)
             if isinstance(error, OSError):
                 raise handshake_failure(error) from error
             raise
         return connection
+
+    def _undo(self, sock: socket.socket, connection: Connection) -> None:
+        if connection in self._pool.opened:
+            connection.close()
+        sock.close()
 
     async def _connect_through(
         self, proxy: Proxy, address: str, context: ssl.SSLContext | None, flight: Flight
@@ -130,17 +140,14 @@ class Connector:
             sock, _ = await self._dial(lookup.addresses, proxy.port, flight.deadline_s)
         except SendFailure as failure:
             raise SendFailure(failure.error, f"the egress proxy does not answer: {failure.detail}") from failure
-        origin = flight.route.origin
-        tunnel = Tunnel(self._loop)
+        connection, tunnel = Connection(flight.route.origin, self._pool, address), Tunnel(self._loop)
         try:
             await self._reach_proxy(proxy, sock, tunnel)
-            await tunnel.open(proxy.request(address, origin.port))
-            connection = Connection(origin, self._pool, address)
-            await self._take_over(tunnel.transport, connection, context, flight)
+            transport = await tunnel.open(proxy.request(address, connection.origin.port))
+            await self._take_over(transport, connection, context, flight)
         except BaseException:
-            if tunnel.transport is not None:
-                tunnel.transport.abort()
-            sock.close()
+            tunnel.close()
+            self._undo(sock, connection)
             raise
         return connection
 

@@ -16,6 +16,7 @@ class Lane:
     """What a node knows of one destination while it runs.
 
     `ready`: owned deliveries in memory, next first. `backlog`: the store may hold unowned ones due now.
+    `due_at`: when the first unowned one that is not yet due will be, as far as known.
     `reserved`: deliveries being committed that will be owned by this lane.
     """
 
@@ -24,6 +25,7 @@ class Lane:
         "bucket",
         "busy_subjects",
         "destination",
+        "due_at",
         "health",
         "in_flight",
         "ordered",
@@ -39,6 +41,7 @@ class Lane:
         self.in_flight = 0
         self.reserved = 0
         self.backlog = False
+        self.due_at: int | None = None
         self.busy_subjects: set[str] = set()
         self.health = health or LaneHealth(destination=destination.id)
         self.bucket: TokenBucket | None = None

@@ -7,6 +7,7 @@ A connection rests with its `Origin`, is taken by the next request there (the la
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -45,6 +46,7 @@ class Pool:
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._empty = asyncio.Event()
 
     def take(self, origin: Origin) -> Connection:
         """The connection to `origin` that rested last. KeyError when there is none."""
@@ -71,6 +73,13 @@ class Pool:
             del self._idle[connection]
             del connection.origin.idle[connection]
 
+    def lose(self, connection: Connection) -> None:
+        """Its transport is gone."""
+        self.forget(connection)
+        self.opened.discard(connection)
+        if self._closed and not self.opened:
+            self._empty.set()
+
     def close(self) -> None:
         """Close every connection and keep no more."""
         self._closed = True
@@ -78,6 +87,12 @@ class Pool:
             self._timer.cancel()
         for connection in list(self.opened):
             connection.close()
+
+    async def emptied(self, within_s: float) -> None:
+        """Wait, after `close`, until the last transport is gone."""
+        if self.opened:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), within_s)
 
     def _sweep(self) -> None:
         since_s = time.monotonic() - IDLE_S_MAX

@@ -1,13 +1,14 @@
-"""Host names looked up by ourselves, so that names whose servers hang hold up no others.
+"""Host names looked up so that names whose servers hang hold up no others.
 
-libcurl's own resolver is 20 threads behind one queue: twenty destinations with dead name servers would stop every new
-lookup for ten seconds and more. Here a name that was slow once queues with the slow ones from then on. `Engine` hands
-the addresses to libcurl (or, behind an egress proxy, asks the proxy for the checked one); the check of the address is
-not here but at the socket, whatever was looked up.
+`getaddrinfo` blocks, so it runs on daemon threads (the only threads of the way out); a name that was slow once queues
+with the slow ones from then on, and a name is asked once at a time however many wait for it. What an address may be
+connected to is not judged here but by the connector, for every connection.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import queue
 import socket
 import threading
@@ -16,9 +17,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from orderwire.delivery.exchange import HttpRequest
-
 CACHE_S = 25.0
+ERROR_CACHE_S = 1.0
 CACHED_NAMES_MAX = 10_000
 SLOW_S = 1.0
 SLOW_NAMES_MAX = 100_000
@@ -37,44 +37,29 @@ class Lookup(NamedTuple):
     error: str = ""
 
 
-class Waiting(NamedTuple):
-    """A request whose host is being looked up since `since_s` and for use until `until_s` (monotonic).
-
-    `started_at_us` is its start in unix time.
-    """
-
-    request: HttpRequest
-    port: int
-    since_s: float
-    until_s: float
-    started_at_us: int
-
-
 class Resolver:
-    """`getaddrinfo` on daemon threads; `on_found` is called on one of them and must be quick and thread-safe."""
+    """Finds the addresses of names, for one loop."""
 
-    def __init__(self, on_found: Callable[[Lookup], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._cache: dict[str, Lookup] = {}
+        self._asked: dict[str, asyncio.Future[Lookup]] = {}
         self._slow_names: set[str] = set()
         self._quick = _Workers(THREADS_MAX, self._look_up)
         self._slow = _Workers(SLOW_THREADS_MAX, self._look_up)
-        self._on_found = on_found
 
-    def known(self, host: str, now_s: float) -> Lookup | None:
-        """The answer where none need be asked: addresses, localhost, and names asked in the last 25 seconds.
-
-        Raises ValueError where `host` is written like an IPv6 address and is none.
-        """
-        found = self._cache.get(host)
-        if found is not None and found.until_s > now_s:
-            return found
+    async def find(self, host: str) -> Lookup:
+        """The addresses of `host`, or why there are none. May take as long as name servers do: cancel it."""
+        known = self._cache.get(host)
+        if known is not None and known.until_s > time.monotonic():
+            return known
         if (addresses := _without_asking(host)) is not None:
             return self._keep(Lookup(host, addresses, float("inf")))
-        return None
-
-    def look_up(self, host: str) -> None:
-        """Ask; the answer comes through `on_found`. The caller asks once for each name at a time."""
-        (self._slow if host in self._slow_names else self._quick).put(host)
+        asked = self._asked.get(host)
+        if asked is None:
+            asked = self._asked[host] = self._loop.create_future()
+            (self._slow if host in self._slow_names else self._quick).put(host)
+        return await asyncio.shield(asked)
 
     def stop(self) -> None:
         """Let the threads end once they are idle."""
@@ -82,48 +67,25 @@ class Resolver:
         self._slow.stop()
 
     def _look_up(self, host: str) -> None:
+        """On a thread of ours."""
         started_s = time.monotonic()
         lookup = _ask(host)
-        if time.monotonic() - started_s < SLOW_S:
-            self._slow_names.discard(host)
+        slow = time.monotonic() - started_s > SLOW_S
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(self._found, lookup, slow)
+
+    def _found(self, lookup: Lookup, slow: bool) -> None:  # noqa: FBT001 - call_soon takes no keywords
+        if not slow:
+            self._slow_names.discard(lookup.host)
         elif len(self._slow_names) < SLOW_NAMES_MAX:
-            self._slow_names.add(host)
-        self._on_found(lookup if lookup.error else self._keep(lookup))
+            self._slow_names.add(lookup.host)
+        self._asked.pop(lookup.host).set_result(self._keep(lookup))
 
     def _keep(self, lookup: Lookup) -> Lookup:
         if len(self._cache) >= CACHED_NAMES_MAX:
             self._cache.clear()
         self._cache[lookup.host] = lookup
         return lookup
-
-
-class Waitlist:
-    """Requests by the host they wait for. A host stays listed until its answer comes, so it is asked once at a time."""
-
-    def __init__(self) -> None:
-        self._by_host: dict[str, list[Waiting]] = {}
-
-    def __contains__(self, host: str) -> bool:
-        return host in self._by_host
-
-    def __len__(self) -> int:
-        return len(self._by_host)
-
-    def add(self, host: str, waiting: Waiting) -> None:
-        """Wait for `host`."""
-        self._by_host.setdefault(host, []).append(waiting)
-
-    def answered(self, host: str) -> list[Waiting]:
-        """Those who waited for `host`, no longer listed."""
-        return self._by_host.pop(host, [])
-
-    def take(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
-        """The chosen ones, no longer listed."""
-        taken = []
-        for host, waiting in self._by_host.items():
-            taken += [one for one in waiting if chosen(one)]
-            self._by_host[host] = [one for one in waiting if not chosen(one)]
-        return taken
 
 
 class _Workers:
@@ -144,7 +106,7 @@ class _Workers:
                 self._threads += 1
             elif self._idle:
                 self._idle -= 1
-            self._queue.put(host)
+        self._queue.put(host)
         if starting:
             threading.Thread(target=self._run, name="orderwire-resolve", daemon=True).start()
 
@@ -167,17 +129,14 @@ def _without_asking(host: str) -> tuple[str, ...] | None:
     try:
         return (str(ip_address(host)),)
     except ValueError:
-        if ":" in host:
-            raise
         return None
 
 
 def _ask(host: str) -> Lookup:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, ValueError) as error:
-        return Lookup(host, (), 0.0, f"the host name could not be resolved: {host} ({error})")
-    # An address with a zone is link-local: refused whatever happens, and no word libcurl takes.
-    addresses = dict.fromkeys(str(entry[4][0]) for entry in found if "%" not in str(entry[4][0]))
-    problem = "" if addresses else f"the host name has no usable address: {host}"
-    return Lookup(host, tuple(addresses), time.monotonic() + CACHE_S, problem)
+        addresses = dict.fromkeys(str(entry[4][0]) for entry in found)
+        return Lookup(host, tuple(addresses), time.monotonic() + CACHE_S)
+    except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+        detail = f"the host name could not be resolved: {host} ({error})"
+        return Lookup(host, (), time.monotonic() + ERROR_CACHE_S, detail)

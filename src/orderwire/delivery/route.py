@@ -6,7 +6,7 @@ What of it differs from request to request is done for each (`wire`); what follo
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from orderwire.delivery.exchange import HttpRequest, TlsOptions
@@ -20,12 +20,25 @@ PORT_HTTP, PORT_HTTPS = 80, 443
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _URL = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+")  # a name, or what stood in brackets
-_LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~]*\r\n)*")  # RFC 9110 5.1, 5.5, without obs-text
-_OURS = tuple(
-    b"\r\n%b:" % name
-    for name in (b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te")
+_OURS = rb"(?i:host|content-length|transfer-encoding|connection|upgrade|expect|te|trailer)"
+_HEADER_RULE = (
+    "a header is not a `name: value` line of ASCII without control characters, or one that is not the caller's to set"
 )
-_ACCEPT = b"\r\naccept:"
+_REST = rb":[\t -~]*\r\n"  # RFC 9110 5.5, without obs-text
+_LINES = re.compile(rb"(?:((?i:accept)%b)|(?!%b:)[!#$%%&'*+\-.^_`|~0-9A-Za-z]+%b)*" % (_REST, _OURS, _REST))
+
+
+class Identity(NamedTuple):
+    """The certificates of a connection, by content: equal ones may share it, others never do."""
+
+    client_cert_pem: bytes | None
+    client_key_pem: bytes | None
+    ca_pem: bytes | None
+
+    @classmethod
+    def of(cls, options: TlsOptions) -> Identity:
+        """Those of a request's options."""
+        return cls(options.client_cert_pem, options.client_key_pem, options.ca_pem)
 
 
 class Origin:
@@ -35,14 +48,14 @@ class Origin:
     last used last; the pool's.
     """
 
-    __slots__ = ("host", "idle", "port", "secure", "server_name", "tls")
+    __slots__ = ("host", "identity", "idle", "port", "secure", "server_name")
 
-    def __init__(self, host: str, port: int, *, secure: bool, tls: TlsOptions | None) -> None:
+    def __init__(self, host: str, port: int, *, secure: bool, identity: Identity | None) -> None:
         self.host = host
         self.server_name = host.removesuffix(".")
         self.port = port
         self.secure = secure
-        self.tls = tls
+        self.identity = identity
         self.idle: dict[Connection, None] = {}
 
 
@@ -87,13 +100,10 @@ class Route:
         """The request as it goes over the wire. Raises ValueError where a header must not be sent like that."""
         headers, body = request.headers, request.body
         lines = "\r\n".join([*headers, ""]).encode("ascii")
-        if lines.count(b"\n") != len(headers) or not _LINES.fullmatch(lines):
-            raise ValueError("a header is not a `name: value` line, or holds a line break or control character")
-        names = b"\r\n" + lines.lower()
-        for name in _OURS:
-            if name in names:
-                raise ValueError(f"the header {name[2:-1].decode()} is not the caller's to set")
-        accept = b"" if _ACCEPT in names else b"Accept: */*\r\n"
+        found = _LINES.fullmatch(lines)
+        if found is None or lines.count(b"\n") != len(headers):
+            raise ValueError(_HEADER_RULE)
+        accept = b"Accept: */*\r\n" if found[1] is None else b""
         if not body and self._bodiless:
             return b"%b%b%b\r\n" % (self._head, lines, accept)
         return b"%b%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, accept, len(body), body)

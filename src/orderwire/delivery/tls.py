@@ -14,34 +14,35 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orderwire.delivery.exchange import SendError, TlsOptions
+from orderwire.delivery.exchange import SendError
 from orderwire.delivery.flight import SendFailure
+from orderwire.delivery.route import Identity
 
 CONTEXTS_MAX = 1000
 
 
 class Contexts:
-    """One `ssl.SSLContext` for each set of options, made when first asked for; the longest unused are dropped."""
+    """One `ssl.SSLContext` for each identity, made when first asked for; the longest unused are dropped."""
 
     def __init__(self, ca_file: str | None) -> None:
         self._ca_file = ca_file
-        self._made: OrderedDict[TlsOptions | None, ssl.SSLContext] = OrderedDict()
+        self._made: OrderedDict[Identity | None, ssl.SSLContext] = OrderedDict()
 
-    def of(self, options: TlsOptions | None) -> ssl.SSLContext:
-        """The context for `options` (None: the public authorities, no certificate of our own).
+    def of(self, identity: Identity | None) -> ssl.SSLContext:
+        """The context for `identity` (None: the public authorities, no certificate of our own).
 
         Raises SendFailure where the certificates cannot be used.
         """
-        context = self._made.get(options)
+        context = self._made.get(identity)
         if context is None:
             try:
-                context = self._made[options] = _new_context(options, self._ca_file)
+                context = self._made[identity] = _new_context(identity, self._ca_file)
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-                detail = "the client certificate, key or CA of this destination cannot be used"
+                detail = "the certificates to trust, or this destination's own, cannot be used"
                 raise SendFailure(SendError.TLS_FAILED, f"{detail}: {_reason(error)}") from error
             if len(self._made) > CONTEXTS_MAX:
                 self._made.popitem(last=False)
-        self._made.move_to_end(options)
+        self._made.move_to_end(identity)
         return context
 
 
@@ -67,25 +68,25 @@ def public_authorities_file() -> str | None:
     return None
 
 
-def _new_context(options: TlsOptions | None, ca_file: str | None) -> ssl.SSLContext:
+def _new_context(identity: Identity | None, ca_file: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    if options is not None and options.ca_pem is not None:
-        context.load_verify_locations(cadata=options.ca_pem.decode("ascii"))
+    if identity is not None and identity.ca_pem is not None:
+        context.load_verify_locations(cadata=identity.ca_pem.decode("ascii"))
     elif ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     else:
         context.load_default_certs()
-    if options is not None and (options.client_cert_pem is not None or options.client_key_pem is not None):
-        _load_own(context, options)
+    if identity is not None and (identity.client_cert_pem is not None or identity.client_key_pem is not None):
+        _load_own(context, identity)
     return context
 
 
-def _load_own(context: ssl.SSLContext, options: TlsOptions) -> None:
-    if not options.client_cert_pem or options.client_key_pem == b"":
+def _load_own(context: ssl.SSLContext, identity: Identity) -> None:
+    if not identity.client_cert_pem or identity.client_key_pem == b"":
         raise ValueError("a client certificate or key is empty")
-    with _in_memory(options.client_cert_pem) as certificate, _in_memory(options.client_key_pem) as key:
+    with _in_memory(identity.client_cert_pem) as certificate, _in_memory(identity.client_key_pem) as key:
         # The password is for an encrypted key: OpenSSL would ask for one on the terminal.
         context.load_cert_chain(certificate or "", key, password="")
 

@@ -40,22 +40,31 @@ class Proxy:
 
 
 class Tunnel(asyncio.Protocol):
-    """A connection to the proxy until it leads to the receiver; then another protocol takes its `transport` over."""
-
-    transport: asyncio.Transport
+    """A connection to the proxy until it leads to the receiver; then another protocol takes its transport over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport: asyncio.Transport | None = None
         self._head = b""
-        self._open: asyncio.Future[None] = loop.create_future()
+        self._answered: asyncio.Future[str | None] = loop.create_future()
 
-    async def open(self, request: bytes) -> None:
+    async def open(self, request: bytes) -> asyncio.Transport:
         """Ask, and wait until the proxy has connected. Raises SendFailure where it has not."""
-        self.transport.write(request)
-        await self._open
+        transport = self._transport
+        if transport is not None:
+            transport.write(request)
+        problem = await self._answered
+        if problem is not None or transport is None:
+            raise SendFailure(SendError.CONNECT_FAILED, problem or "the egress proxy closed the connection")
+        return transport
+
+    def close(self) -> None:
+        """Close it, whoever's it is by now."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         """Read the proxy's answer, whose end is where the receiver's bytes would begin."""
@@ -68,12 +77,8 @@ class Tunnel(asyncio.Protocol):
         self._settle("the egress proxy closed the connection" + (f": {exc}" if exc else ""))
 
     def _settle(self, problem: str | None) -> None:
-        if self._open.done():
-            return
-        if problem is None:
-            self._open.set_result(None)
-        else:
-            self._open.set_exception(SendFailure(SendError.CONNECT_FAILED, problem))
+        if not self._answered.done():
+            self._answered.set_result(problem)
 
 
 def _problem(head: bytes) -> str | None:

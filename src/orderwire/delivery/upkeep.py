@@ -20,7 +20,7 @@ log = structlog.get_logger("orderwire.upkeep")
 class Upkeep:
     """Two loops: replays as soon as there are any, retention once a minute."""
 
-    def __init__(  # noqa: PLR0913 - wired once
+    def __init__(
         self,
         store: Store,
         clock: Clock,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+from orderwire.clock import SECOND
+
 CURRENCY = "EUR"
 SHOP = "cha-e-companhia.myshopify.com"
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)  # of the day that is played; Lisbon keeps UTC in winter
@@ -34,9 +36,12 @@ _GOODS = (  # title, SKU, cents
     ("Gorreana Hysson 80 g", "TEA-HYSSON-80", 690),
     ("煎茶 茶筒 (tea caddy)", "CADDY-SAKURA", 2400),
     ("Cast-iron pot, 0.8 l", "POT-IRON-08", 5990),
-    ("Bule de chá \"São Miguel\"", "POT-SMIGUEL", 3850),
+    ('Bule de chá "São Miguel"', "POT-SMIGUEL", 3850),
     ("Filter papers, 100 pieces", "FILTER-100", 399),
 )
+
+
+FIRST_CUSTOMER = _PEOPLE[0][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,11 @@ def new_sale(random: Random, number: int) -> Sale:
         started=started,
         at=started,
     )
+
+
+def microseconds(at: datetime) -> int:
+    """An instant as the rest of the house counts it."""
+    return round(at.timestamp() * SECOND)
 
 
 def _line(random: Random, article: int) -> Line:

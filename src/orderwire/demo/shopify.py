@@ -59,7 +59,9 @@ def checkout(sale: Sale) -> Body:
         **_prices(sale),
         **_buyer(sale),
         "abandoned_checkout_url": f"https://{SHOP}/checkouts/cn/{sale.token}/recover",
-        "line_items": [_line_item(line) | {"key": f"{line.id:x}", "line_price": amount(_sum(line))} for line in sale.lines],
+        "line_items": [
+            _line_item(line) | {"key": f"{line.id:x}", "line_price": amount(_sum(line))} for line in sale.lines
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""Stripe's bodies in the demo: snapshot events as docs.stripe.com/api/events shows them, filled with a sale of our shop.
+"""Stripe's bodies in the demo: snapshot events as docs.stripe.com/api/events has them, filled with a sale.
 
 Amounts are whole minor units, instants unix seconds; the order an amount belongs to stands in `metadata`.
 """
@@ -111,7 +111,10 @@ def dispute(sale: Sale, status: str) -> Body:
         "reason": "product_not_received",
         "status": status,
         "created": _seconds(sale.at),
-        "evidence_details": {"due_by": _seconds(sale.at + timedelta(days=7)), "has_evidence": status != "needs_response"},
+        "evidence_details": {
+            "due_by": _seconds(sale.at + timedelta(days=7)),
+            "has_evidence": status != "needs_response",
+        },
         "is_charge_refundable": True,
         "livemode": False,
         "metadata": _metadata(sale),

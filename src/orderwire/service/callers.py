@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from orderwire.errors import Forbidden, NotFound, Unauthorized
 from orderwire.ids import new_id
-from orderwire.model import Role, Value
+from orderwire.model import DEFAULT_TENANT, Role, Value
 from orderwire.service.configuration import Configuration, hash_key
 from orderwire.service.rates import Rates
 from orderwire.store.base import AuditEntry
@@ -114,15 +114,16 @@ class Callers:
         self._rates = rates
 
     def identify(self, authorization: str | None, tenant: str | None) -> Caller:
-        """Who sent the headers `Authorization` and `Orderwire-Tenant`.
+        """Who sent the headers `Authorization` and `Orderwire-Tenant`; an admin key without the latter means `default`.
 
         Raises Unauthorized, NotFound (a tenant that is not there or not theirs: the same answer) or TooManyRequests.
         """
         key = self._configuration.key_by_hash(hash_key(_token(authorization)))
         if key is None:
             raise Unauthorized("this key is not known here")
-        named = tenant if tenant is not None else key.tenant
-        if named != key.tenant and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
+        home = DEFAULT_TENANT if key.role is Role.ADMIN else key.tenant
+        named = home if tenant is None else tenant
+        if named != home and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
             raise NotFound(f"there is no tenant {named[:64]}")
         self._rates.take(key.id, named)
         return Caller(key_id=key.id, tenant=named, role=key.role, origins=key.origins)

@@ -48,7 +48,7 @@ class Lanes(Protocol):
 class Events:
     """Publishes and receives. Everything that becomes an event passes `accept`."""
 
-    def __init__(  # noqa: PLR0913 - wired once
+    def __init__(
         self,
         store: Store,
         configuration: Configuration,
@@ -67,9 +67,14 @@ class Events:
         self._waiting = 0
 
     async def publish(
-        self, tenant: str, requests: Sequence[PublishRequest], idempotency_key: str | None = None, *, batch: bool = False
+        self,
+        tenant: str,
+        requests: Sequence[PublishRequest],
+        idempotency_key: str | None = None,
+        *,
+        batch: bool = False,
     ) -> list[tuple[Event, Accepted]]:
-        """Keep what a publisher sent, all or none. Raises Invalid, Conflict (of a batch naming `events[i]`), Unavailable."""
+        """Keep what a publisher sent, all or none. Raises Invalid, Conflict, Unavailable; a batch's name `events[i]`."""
         now = self._clock.now()
         paths = [f"events[{index}]." for index in range(len(requests))] if batch else [""]
         pinned = [self._pinned(tenant, request, path) for request, path in zip(requests, paths, strict=True)]
@@ -132,9 +137,7 @@ class Events:
         return AcceptItem(
             event=event,
             targets=tuple([self._target(event, destination, own=own) for destination in wanted[:FANOUT_DIRECT_MAX]]),
-            fanout=tuple(
-                [(rest.id, rest.ordering is Ordering.SUBJECT) for rest in wanted[FANOUT_DIRECT_MAX:]]
-            ),
+            fanout=tuple([(rest.id, rest.ordering is Ordering.SUBJECT) for rest in wanted[FANOUT_DIRECT_MAX:]]),
         )
 
     def _target(self, event: Event, destination: Destination, *, own: bool) -> Target:

@@ -1,6 +1,6 @@
 """What follows from attempts: announcements, disabling, metrics, the live stream. The dispatcher tells, this acts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 import structlog
@@ -22,9 +22,10 @@ log = structlog.get_logger("orderwire.delivery")
 
 
 class Reactions:
-    """The dispatcher's `Reactions`. `events` is set by the wiring: it needs the dispatcher in turn."""
+    """The dispatcher's `Reactions`. The wiring sets `events` and `sweep_deleted`: they need the dispatcher in turn."""
 
     events: Events
+    sweep_deleted: Callable[[], Coroutine[None, None, None]]
 
     def __init__(
         self, configuration: Configuration, background: Background, metrics: Metrics, live: Live, clock: Clock
@@ -61,11 +62,14 @@ class Reactions:
         if destination is not None and destination.state is not DestinationState.DISABLED:
             self._background.start("disable destination", self._disable(destination, reason))
 
+    def orphaned(self, destination_id: str) -> None:
+        """Cancel what a deleted destination still has waiting: an accept may have overtaken the delete."""
+        log.info("orphaned_deliveries", destination=destination_id)
+        self._background.start("cancel deleted lanes", self.sweep_deleted())
+
     def finished(self, pairs: Sequence[tuple[Work, Finish]]) -> None:
         """Count, and show to whoever watches."""
-        self._metrics.attempted(
-            [finish.attempt.outcome for _, finish in pairs], [finish.attempt.duration_ms for _, finish in pairs]
-        )
+        self._metrics.attempted([(finish.attempt.outcome, finish.attempt.duration_ms) for _, finish in pairs])
         for work, finish in pairs:
             if finish.status == "failed":
                 self._metrics.failed(finish.reason or "")

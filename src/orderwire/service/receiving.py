@@ -23,7 +23,7 @@ log = structlog.get_logger("orderwire.ingest")
 class Receiving:
     """Takes providers' requests."""
 
-    def __init__(  # noqa: PLR0913 - wired once
+    def __init__(
         self,
         events: Events,
         configuration: Configuration,

@@ -51,6 +51,12 @@ def _moment(value: object) -> int:
     return at
 
 
+def _whole(value: object) -> object:
+    """7.0 is an integer, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
 Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]+$")]
 TypeName = Annotated[str, Field(max_length=EVENT_TYPE_CHARS_MAX, pattern=EVENT_TYPE_PATTERN)]
@@ -91,7 +97,7 @@ class DestinationSpec(Spec):
     ordering: Annotated[Ordering, Field(strict=False)] = Ordering.NONE
     on_exhausted: Annotated[OnExhausted, Field(strict=False)] = OnExhausted.CONTINUE
     rate_limit: RateLimitSpec | None = None
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = 10
+    concurrency: Annotated[Integer, Field(ge=1, le=1000)] = 10
     retry: RetrySpec = RetrySpec()
 
 
@@ -117,7 +123,7 @@ class TenantSpec(Spec):
 
     id: TenantId
     name: Name
-    retention_days: Annotated[int, Field(ge=RETENTION_DAYS_MIN, le=RETENTION_DAYS_MAX)] | None = None
+    retention_days: Annotated[Integer, Field(ge=RETENTION_DAYS_MIN, le=RETENTION_DAYS_MAX)] | None = None
 
 
 class KeySpec(Spec):
@@ -132,7 +138,7 @@ class KeySpec(Spec):
 class RotationSpec(Spec):
     """A new signing secret; the old ones sign on for `grace_s` seconds."""
 
-    grace_s: Annotated[int, Field(ge=0, le=GRACE_S_MAX)] = GRACE_S_DEFAULT
+    grace_s: Annotated[Integer, Field(ge=0, le=GRACE_S_MAX)] = GRACE_S_DEFAULT
     secret: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 
