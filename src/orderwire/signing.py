@@ -7,6 +7,7 @@ Source: standard-webhooks/standard-webhooks `spec/standard-webhooks.md`. The byt
 import hmac
 import secrets
 from base64 import b64decode, b64encode
+from binascii import b2a_base64
 from hashlib import sha256
 from typing import Protocol
 
@@ -43,7 +44,7 @@ class HmacSigner:
         inner.update(body)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        return "v1," + b64encode(outer.digest()).decode("ascii")
+        return "v1," + b2a_base64(outer.digest(), newline=False).decode("ascii")
 
 
 class Ed25519Signer:

@@ -94,7 +94,9 @@ async def test_an_operational_event_of_a_killed_node_is_still_told(own_node: Nod
     own_node.start()
     async with opened(own_node) as shop:
         watcher = await shop.subscribe(events=["orderwire.*"])
-        failing = await shop.subscribe(lambda _: Reply(500), events=["order.*"], retry={"schedule_s": [0]}, concurrency=100)
+        failing = await shop.subscribe(
+            lambda _: Reply(500), events=["order.*"], retry={"schedule_s": [0]}, concurrency=100
+        )
         ids = await shop.publish_all({"data": {"n": n}} for n in range(200))
         await came(failing, 20)
         own_node.kill()

@@ -76,7 +76,10 @@ HOSTILE: dict[str, tuple[Behaviour, set[str]]] = {
     "closes at once": (saying(), {"connection_lost"}),
     "closes in the headers": (saying(OK_HEAD + b"content-le"), {"connection_lost"}),
     "closes in the body": (saying(OK_HEAD + b"content-length: 9\r\n\r\n1234"), {"connection_lost"}),
-    "closes between chunks": (saying(OK_HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\n1234\r\n"), {"connection_lost"}),
+    "closes between chunks": (
+        saying(OK_HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\n1234\r\n"),
+        {"connection_lost"},
+    ),
     "talks nonsense": (saying(b"\x00\xff what?\r\n\r\n"), {"bad_answer"}),
     "sends endless headers": (saying(OK_HEAD + b"x: y\r\n" * 200_000), {"bad_answer"}),
     "sends one long header": (saying(OK_HEAD + b"x: " + b"y" * MIB), {"bad_answer"}),
@@ -98,7 +101,10 @@ HOSTILE: dict[str, tuple[Behaviour, set[str]]] = {
     "answers 10 MB": (lambda _: Reply(500, bytes(10 * MIB)), {"rejected"}),
     "answers NUL and bad UTF-8": (lambda _: Reply(500, b"\x00\xff\xfe{\xc3\x28\xed\xa0\x80"), {"rejected"}),
     "answers 999": (saying(b"HTTP/1.1 999 \xff\x00\r\ncontent-length: 0\r\n\r\n"), {"rejected", "bad_answer"}),
-    "answers early and more": (saying(b"HTTP/1.1 400 X\r\ncontent-length: 1\r\n\r\n1234HTTP/1.1 200 OK\r\n"), {"rejected"}),
+    "answers early and more": (
+        saying(b"HTTP/1.1 400 X\r\ncontent-length: 1\r\n\r\n1234HTTP/1.1 200 OK\r\n"),
+        {"rejected"},
+    ),
     "floods with a 2xx": (playing(flood), {"delivered"}),
     "takes it with 10 MB": (lambda _: Reply(200, b"x" * 10 * MIB), {"delivered"}),
 }
@@ -110,18 +116,19 @@ async def test_every_hostile_receiver_has_its_own_outcome_and_no_neighbour_suffe
         name: await shop.subscribe(behaviour, events=["bad.one"], config={"timeout_s": 1}, retry=ONCE)
         for name, (behaviour, _) in HOSTILE.items()
     }
+    plain = await asyncio.start_server(_answer_before_asked, "127.0.0.1", 0)
+    plain_port = plain.sockets[0].getsockname()[1]
     nowhere = {
         "connect_failed": await shop.destination("http://127.0.0.1:1/", events=["bad.one"], retry=ONCE),
         "dns_failed": await shop.destination("http://nobody.invalid/", events=["bad.one"], retry=ONCE),
-        "tls_failed": await shop.destination(
-            good.url.replace("http:", "https:"), events=["bad.one"], retry=ONCE, config={"timeout_s": 5}
-        ),
+        "tls_failed": await shop.destination(f"https://127.0.0.1:{plain_port}/", events=["bad.one"], retry=ONCE),
     }
     bad = await shop.publish_all({"type": "bad.one", "data": {"n": n}} for n in range(3))
     fine = await shop.publish_all({"type": "good.one", "data": {"n": n}} for n in range(300))
     await came(good, len(fine))
     assert sorted(good.ids) == sorted(fine)
     await shop.settled()
+    plain.close()
     for name, endpoint in hostile.items():
         _, outcomes = HOSTILE[name]
         ends = await _ends(shop, endpoint.destination)
@@ -199,17 +206,15 @@ async def test_no_spelling_of_an_inside_address_is_reached(closed_node: Node) ->
         inside = shop.receiver.endpoint()
         inside.behaviour = always(204)
         spelled: dict[str, str] = {}
-        refused: list[str] = []
         for host in INSIDE:
             url = f"http://{host}:{shop.receiver.port}{inside.path}"
             body = {"kind": "webhook", "name": host, "events": ["inside.*"], "config": {"url": url}, "retry": ONCE}
             answer = await shop.api.call("POST", "/v1/destinations", body)
-            if answer.status == 422:
+            if answer.status == 422:  # refused before anything could be sent there
                 assert answer.paths == ["config.url"]
-                refused.append(host)
-            else:
-                assert answer.status == 201, answer
-                spelled[host] = answer.json["id"]
+                continue
+            assert answer.status == 201, answer
+            spelled[host] = answer.json["id"]
         event = await shop.publish("inside.out")
         fine = await shop.publish_all({"type": "good.one", "data": n} for n in range(100))
         await came(good, 1 + len(fine))
@@ -219,7 +224,7 @@ async def test_no_spelling_of_an_inside_address_is_reached(closed_node: Node) ->
             assert delivery["status"] == "failed", host
             assert attempt["outcome"] == "blocked_address", f"{host}: {attempt}"
             assert attempt["status_code"] is None
-            assert "127.0.0.1" in spelled or refused
+        assert {"127.0.0.1", "[::ffff:127.0.0.1]", "localhost"} <= set(spelled)
         assert not inside.webhooks
         assert set(good.ids) == {event["id"], *fine}
 
@@ -231,6 +236,12 @@ async def test_the_test_button_opens_no_door_either(closed_node: Node) -> None:
         attempt = await shop.api.ask("POST", f"/v1/destinations/{made['id']}/tests")
         assert attempt["outcome"] == "blocked_address"
         assert not inside.webhooks
+
+
+async def _answer_before_asked(_: asyncio.StreamReader, writer: StreamWriter) -> None:
+    """What a TLS client meets at the port of a plain server."""
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
 
 
 async def _ends(shop: Shop, destination: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -21,7 +21,9 @@ LOG_TAIL_CHARS = 4000
 DATABASE = "orderwire.db"
 LOOPBACK = {"ALLOW_HTTP": "true", "ALLOW_NETWORKS": "127.0.0.0/8,::1/128"}
 # What must never stand in a log: something nobody foresaw.
-UNFORESEEN = re.compile(r"Traceback \(most recent call last\)|hot_route_failed|background_work_failed|never retrieved")
+UNFORESEEN = re.compile(
+    r"Traceback \(most recent call last\)|hot_route_failed|background_work_failed|never retrieved|on_answers raised"
+)
 
 
 class NodeDied(Exception):
@@ -59,7 +61,12 @@ class Node:
         began = time.monotonic()
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment(), cwd=self.folder
+                self.command(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self.environment(),
+                cwd=self.folder,
             )
         self.starts += 1
         while not self._ready():
@@ -86,7 +93,12 @@ class Node:
     def run(self, *, within_s: float = 30.0) -> tuple[int, str]:
         """A further process with the same settings, expected to end by itself; its exit code and what it said."""
         ended = subprocess.run(
-            self.command(port=0), capture_output=True, env=self.environment(), timeout=within_s, cwd=self.folder, check=False
+            self.command(port=0),
+            capture_output=True,
+            env=self.environment(),
+            timeout=within_s,
+            cwd=self.folder,
+            check=False,
         )
         return ended.returncode, (ended.stdout + ended.stderr).decode(errors="replace")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from email.utils import parsedate_to_datetime
 
 import msgspec
+import structlog
 
 from orderwire.clock import SECOND, Clock
 from orderwire.delivery.exchange import HttpAnswer, HttpRequest, SendError
@@ -24,6 +25,7 @@ TEST = "test"  # the reason of a delivery that a person sends to try a destinati
 Announce = Callable[[Work, Attempt], AcceptItem | None]
 
 Steps = Generator[HttpRequest, HttpAnswer, Finish]
+log = structlog.get_logger("orderwire.delivery")
 
 _OUTCOMES = {
     SendError.TIMEOUT: Outcome.TIMEOUT,
@@ -44,6 +46,12 @@ def run(work: Work, lane: Lane, clock: Clock, announce: Announce) -> Steps:
     """Try `work` once on `lane`: yields the request, is sent the answer, returns how it ended."""
     request = compose(work, lane, clock.now())
     answer = yield request
+    try:
+        attempt = record(work, lane, answer, judge(answer))
+        return conclude(work, lane, attempt, answer, announce, clock.now())
+    except Exception:
+        log.exception("answer_not_understood", delivery=work.delivery_id, destination=work.destination)
+    answer = _without_words(answer)  # whatever a receiver says, the attempt ends, and its neighbours' with it
     attempt = record(work, lane, answer, judge(answer))
     return conclude(work, lane, attempt, answer, announce, clock.now())
 
@@ -118,6 +126,14 @@ def conclude(work: Work, lane: Lane, attempt: Attempt, answer: HttpAnswer, annou
     )
 
 
+def _without_words(answer: HttpAnswer) -> HttpAnswer:
+    """The same end without anything that the receiver said."""
+    detail = "the receiver's answer could not be understood; the node's log has the reason"
+    return msgspec.structs.replace(
+        answer, error=SendError.BAD_ANSWER, error_detail=detail, status_code=None, raw_headers=b"", body=b""
+    )
+
+
 def _finish(
     work: Work,
     attempt: Attempt,
@@ -149,7 +165,7 @@ def _hold_until(answer: HttpAnswer, now: int) -> int | None:
     if seconds is None and value:
         try:
             at = parsedate_to_datetime(value).timestamp()
-        except ValueError:  # neither a number nor a date: wait by our own schedule
+        except (ValueError, OverflowError):  # neither a number nor a date of our times: wait by our own schedule
             return None
         seconds = min(at - now / SECOND, RETRY_AFTER_S_MAX)
     return now + round(seconds * SECOND) if seconds and seconds > 0 else None

@@ -45,7 +45,7 @@ class Connector:
         """A new connection to the flight's origin. Raises SendFailure; may be cancelled, and leaves nothing open."""
         origin = flight.route.origin
         flight.stage = Stage.RESOLVING
-        context = self._contexts.of(origin.identity) if origin.secure else None
+        context = await self._contexts.of(origin.identity) if origin.secure else None
         addresses, refusal = await self._checked_addresses(origin)
         if self._proxy is not None:
             return await self._connect_through(self._proxy, addresses[0], context, flight)
@@ -114,12 +114,12 @@ class Connector:
                 sock=sock,
                 ssl=context,
                 server_hostname=connection.origin.server_name,
-                ssl_handshake_timeout=max(flight.deadline_s - time.monotonic(), 0.001),
+                ssl_handshake_timeout=_beyond(flight),
             )
         except BaseException as error:
             self._undo(sock, connection)
             if isinstance(error, OSError):
-                raise handshake_failure(error) from error
+                raise _greeting_failure(error, secure=context is not None) from error
             raise
         return connection
 
@@ -152,7 +152,7 @@ class Connector:
         return connection
 
     async def _reach_proxy(self, proxy: Proxy, sock: socket.socket, tunnel: Tunnel) -> None:
-        context = self._contexts.of(None) if proxy.secure else None
+        context = await self._contexts.of(None) if proxy.secure else None
         name = proxy.host if proxy.secure else None
         try:
             await self._loop.create_connection(lambda: tunnel, sock=sock, ssl=context, server_hostname=name)
@@ -175,10 +175,25 @@ class Connector:
         flight.stage = Stage.HANDSHAKE
         try:
             inner = await self._loop.start_tls(
-                transport, connection, context, server_hostname=connection.origin.server_name
+                transport,
+                connection,
+                context,
+                server_hostname=connection.origin.server_name,
+                ssl_handshake_timeout=_beyond(flight),
             )
         except OSError as error:
             raise handshake_failure(error) from error
         if inner is None:  # asyncio says so where the transport was closed meanwhile
             raise SendFailure(SendError.TLS_FAILED, "the receiver closed the connection during the TLS handshake")
         connection.connection_made(inner)
+
+
+def _beyond(flight: Flight) -> float:
+    """Seconds until after the flight's deadline, so that the deadline is what ends it."""
+    return max(flight.deadline_s - time.monotonic(), 0.0) + 1.0
+
+
+def _greeting_failure(error: OSError, *, secure: bool) -> SendFailure:
+    if secure:
+        return handshake_failure(error)
+    return SendFailure(SendError.CONNECT_FAILED, f"the receiver closed the connection at once: {error}")

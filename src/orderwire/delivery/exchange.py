@@ -1,6 +1,6 @@
 """One HTTP exchange as values: the request handed to the `Sender`, and the answer that comes back.
 
-Stands between `attempt` (builds the request, judges the answer) and `transfer` (carries it out). An answer is always
+Stands between `attempt` (builds the request, judges the answer) and `connection` (carries it out). An answer is always
 given, whatever happened; `error` is None exactly when the whole answer (or its first 64 KiB) arrived.
 """
 
@@ -51,6 +51,9 @@ class HttpRequest(msgspec.Struct, eq=False):
     `headers` are complete ASCII lines (`name: value`), `content-type` among them where there is a body. `timeout_s`
     covers everything from the first lookup to the last byte of the answer. `tag` is the caller's own (hashable),
     comes back untouched, and names the request in `Sender.abort`. A request object is in flight at most once at a time.
+
+    A request that meets a kept connection which its receiver is just closing is sent again on a fresh one. Where that
+    must not be (nothing tells whether the first was read), `at_most_once` gives it a fresh connection to begin with.
     """
 
     url: str
@@ -60,6 +63,7 @@ class HttpRequest(msgspec.Struct, eq=False):
     tls: TlsOptions | None = None
     method: str = "POST"
     tag: object = None
+    at_most_once: bool = False
 
 
 class HttpAnswer(msgspec.Struct, eq=False):

@@ -6,6 +6,7 @@ names a file: their PEM is inline, and reaches OpenSSL, which reads certificates
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import os
@@ -18,7 +19,7 @@ from orderwire.delivery.exchange import SendError
 from orderwire.delivery.flight import SendFailure
 from orderwire.delivery.route import Identity
 
-CONTEXTS_MAX = 1000
+CONTEXTS_MAX = 256  # about a megabyte each where it holds the public authorities
 
 
 class Contexts:
@@ -28,7 +29,7 @@ class Contexts:
         self._ca_file = ca_file
         self._made: OrderedDict[Identity | None, ssl.SSLContext] = OrderedDict()
 
-    def of(self, identity: Identity | None) -> ssl.SSLContext:
+    async def of(self, identity: Identity | None) -> ssl.SSLContext:
         """The context for `identity` (None: the public authorities, no certificate of our own).
 
         Raises SendFailure where the certificates cannot be used.
@@ -36,7 +37,8 @@ class Contexts:
         context = self._made.get(identity)
         if context is None:
             try:
-                context = self._made[identity] = _new_context(identity, self._ca_file)
+                # Reading the public authorities takes tens of milliseconds: not on the loop.
+                context = self._made[identity] = await asyncio.to_thread(_new_context, identity, self._ca_file)
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
                 detail = "the certificates to trust, or this destination's own, cannot be used"
                 raise SendFailure(SendError.TLS_FAILED, f"{detail}: {_reason(error)}") from error

@@ -83,9 +83,11 @@ class Tunnel(asyncio.Protocol):
 
 def _problem(head: bytes) -> str | None:
     found = _STATUS_LINE.match(head)
-    if found is None or not head.endswith(_BLANK_LINE) or head.count(_BLANK_LINE) != 1:
+    if found is None or _BLANK_LINE not in head:
         return "the egress proxy did not answer with valid HTTP"
     status = int(found[1])
     if status == 407:
         return "the egress proxy refused our user name and password (407)"
-    return None if 200 <= status < 300 else f"the egress proxy refused to connect (status {status})"
+    if not 200 <= status < 300:
+        return f"the egress proxy refused to connect (status {status})"
+    return None if head.endswith(_BLANK_LINE) else "the egress proxy sent more than its answer"

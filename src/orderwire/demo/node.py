@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 READY_WAIT_S, STOP_WAIT_S = 30.0, 15.0
-LOG_TAIL_BYTES = 4_000
+LOG = "node.log"
 PAGE_MAX = 250  # the API's own limit
 _CALL_TIMEOUT_S = 20.0
 _POLL_S = 0.05
@@ -38,11 +38,10 @@ class Answer(NamedTuple):
 class Node:
     """One node process. Use it by `start`, then `stop`; `kill` at any time."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_key: str, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_key: str) -> None:
         """Wrap a started process; `start` makes one."""
         self.url = f"http://127.0.0.1:{port}"
         self.admin_key = admin_key
-        self.log = log
         self._port = port
         self._process = process
 
@@ -57,8 +56,7 @@ class Node:
             "ORDERWIRE_ALLOW_HTTP": "true",
         }
         command = [sys.executable, "-m", "orderwire", "serve", "--port", str(port), "--data", str(folder / "data")]
-        log = folder / "node.log"
-        with log.open("wb") as written:
+        with (folder / LOG).open("wb") as written:
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 command,
                 stdin=subprocess.DEVNULL,
@@ -68,7 +66,7 @@ class Node:
                 env=environment,
                 start_new_session=True,
             )
-        return cls(process, port, admin_key, log)
+        return cls(process, port, admin_key)
 
     async def ready(self) -> None:
         """Return once it takes events. Raises NodeError."""
@@ -122,6 +120,11 @@ class Node:
         """The admin's header."""
         return {"authorization": f"Bearer {self.admin_key}"}
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def stop(self) -> None:
         """SIGTERM, and wait. Raises NodeError unless it exits 0 in time; it has ended in any case."""
         if self._process.poll() is None:
@@ -140,10 +143,6 @@ class Node:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-
-    def log_tail(self) -> str:
-        """The end of what it wrote."""
-        return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         with closing(HTTPConnection("127.0.0.1", self._port, timeout=_CALL_TIMEOUT_S)) as connection:

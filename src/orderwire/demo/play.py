@@ -1,7 +1,6 @@
 """Playing the day: the node is told where things come from and go to, then every step is sent at its pace."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -76,14 +75,17 @@ async def play(stage: Stage, steps: Sequence[Step], told: Callable[[Answered], N
 
     loop = asyncio.get_running_loop()
     due = loop.time()
-    async with asyncio.TaskGroup() as group:
-        for step in steps:
-            if step.trick is not Trick.TWIN:
-                due = max(due + pause_s, loop.time() - pause_s)
-                await asyncio.sleep(due - loop.time())
-                async with sending:
-                    pass  # not further ahead than the node can follow
-            group.create_task(send(step))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                if step.trick is not Trick.TWIN:
+                    due = max(due + pause_s, loop.time() - pause_s)
+                    await asyncio.sleep(due - loop.time())
+                    async with sending:
+                        pass  # not further ahead than the node can follow
+                group.create_task(send(step))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return answers
 
 
@@ -100,8 +102,3 @@ async def request(stage: Stage, step: Step) -> Answer:
         secret = _FALSE_SECRET if step.trick is Trick.FORGED else _SECRETS["shopify"]
         headers = shopify.sign(secret, signed, now_us, topic=step.topic, message_id=step.message_id, shop=SHOP)
     return await stage.node.ask("POST", stage.paths[step.provider], step.body, headers)
-
-
-def statuses(answers: Sequence[Answered]) -> Counter[tuple[Trick, int]]:
-    """How often each trick was answered with each status."""
-    return Counter((answered.step.trick, answered.status) for answered in answers)

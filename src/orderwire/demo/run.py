@@ -11,23 +11,26 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from time import monotonic
 
 from orderwire.clock import SystemClock
 from orderwire.demo.board import Board
-from orderwire.demo.node import Node, NodeError
+from orderwire.demo.node import LOG, Node, NodeError
 from orderwire.demo.play import play, set_up
 from orderwire.demo.receivers import Receiver, Took, four, wanted
 from orderwire.demo.screen import Screen
 from orderwire.demo.shop import day
 from orderwire.demo.steps import Fate, Step
 from orderwire.demo.sums import Account, Sums, add_up
+from orderwire.model import OPERATIONAL_PREFIX
 
 STALLED_S = 20.0  # so long nothing came although something is missing: let the sums say what
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOG_LINES = 20
 _POLL_S = 0.1
 
 
@@ -55,9 +58,12 @@ class Demo:
                 self._screen.say("Stopped before the day was over; nothing is left behind.")
                 return 128 + self._signal
             except NodeError as error:
-                self._explain(error, Path(folder))
+                self._screen.say(f"The demo failed: {error}.", "bold red")
+                self._show_log(Path(folder))
                 return 1
-        return 1 if sums.broken else 0
+            if sums.broken:
+                self._show_log(Path(folder))
+            return 1 if sums.broken else 0
 
     async def _in(self, folder: Path) -> Sums:
         """The whole run, with everything in `folder`. Raises NodeError."""
@@ -81,6 +87,8 @@ class Demo:
             seconds = monotonic() - began
             sums = add_up(answers, await account(node, self._receivers), self._receivers)
             self._screen.result(sums, seconds)
+            if sums.broken:
+                await self._show_clues(node)
             if self._stay:
                 await self._linger(node)
             await asyncio.to_thread(node.stop)
@@ -112,7 +120,11 @@ class Demo:
         say("""       -d '{"type": "order.created", "subject": "order/1", "data": {"note": "by hand"}}'""")
         self._board.lines.clear()
         self._lingering = True
-        await self._ended.wait()
+        while not self._ended.is_set():
+            if not node.is_running:
+                raise NodeError("the node has ended by itself")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), 1)
         say("Ending.")
 
     def _took(self, took: Took) -> None:
@@ -135,18 +147,26 @@ class Demo:
         for number in SIGNALS:
             loop.add_signal_handler(number, end, number)
 
-    def _explain(self, error: NodeError, folder: Path) -> None:
-        """Say what failed, the end of the node's log, and where the whole of it is kept."""
-        say = self._screen.say
-        say(f"The demo failed: {error}.", "bold red")
-        log = folder / "node.log"
+    async def _show_clues(self, node: Node) -> None:
+        """Of each receiver, what the newest attempt of a delivery that is not done says."""
+        for receiver in self._receivers:
+            async for delivery in node.pages("/v1/deliveries", destination=receiver.destination):
+                if delivery["status"] != "delivered":
+                    attempts = await node.call("GET", f"/v1/deliveries/{delivery['id']}/attempts?limit=1")
+                    said = [f"{one['outcome']} {one['status_code']} {one['error']}" for one in attempts["data"]]
+                    self._screen.say(f"{receiver.name}: {delivery['type']} is {delivery['status']}: {said}")
+                    break
+
+    def _show_log(self, folder: Path) -> None:
+        """The end of the node's log, and where the whole of it is kept."""
+        log = folder / LOG
         if log.exists():
             kept = Path(tempfile.gettempdir()) / f"orderwire-demo-{os.getpid()}.log"
             shutil.copy(log, kept)
-            say("The end of the node's log:")
-            for line in log.read_text(errors="replace").splitlines()[-20:]:
-                say(f"  {line}")
-            say(f"The whole log is in {kept}.")
+            self._screen.say("The end of the node's log:")
+            for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+                self._screen.say(f"  {line}")
+            self._screen.say(f"The whole log is in {kept}.")
 
     _lingering = False
 
@@ -154,6 +174,8 @@ class Demo:
 async def account(node: Node, receivers: Sequence[Receiver]) -> Account:
     """What the node says of the day, by its public API. Raises NodeError."""
     events = [(row["id"], (row["type"], row["subject"])) async for row in node.pages("/v1/events")]
+    own = Counter(type for _, (type, _) in events if type.startswith(OPERATIONAL_PREFIX))
+    events = [(id, fact) for id, fact in events if fact[0] not in own]
     deliveries, attempts = {}, {}
     for receiver in receivers:
         rows = node.pages("/v1/deliveries", destination=receiver.destination)
@@ -161,7 +183,7 @@ async def account(node: Node, receivers: Sequence[Receiver]) -> Account:
         stats = await node.call("GET", f"/v1/destinations/{receiver.destination}/stats")
         attempts[receiver.name] = stats["attempts"]
     duplicates = await node.metric("orderwire_events_duplicate_total")
-    return Account(dict(reversed(events)), deliveries, attempts, duplicates)
+    return Account(dict(reversed(events)), deliveries, attempts, duplicates, own)
 
 
 async def _end(node: Node) -> None:

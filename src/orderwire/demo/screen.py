@@ -39,6 +39,7 @@ class Screen:
             emoji=False,
         )
         self.live = terminal and not self.console.is_dumb_terminal
+        self._said = ""
         self._ascii = not self.console.encoding.lower().startswith("utf")
 
     def say(self, line: str | Text = "", style: str = "") -> None:
@@ -111,7 +112,10 @@ class Screen:
             self.say(Text("  ") + line.text())
         board.news.clear()
         got = ", ".join(f"{one.name} {len(one.kept)}" for one in board.receivers)
-        self.say(f"{board.clock:%H:%M} {_so_far(board)}; received: {got}")
+        so_far = f"{board.clock:%H:%M} {_so_far(board)}; received: {got}"
+        if so_far != self._said:
+            self._said = so_far
+            self.say(so_far)
         self.console.file.flush()
 
 

@@ -17,7 +17,7 @@ from orderwire.demo.steps import Fate, Step, Trick
 
 # What the payments book counts, and under which word.
 BOOK = {"payment.succeeded": "taken", "refund.created": "refunded", "dispute.opened": "disputed"}
-SHOWN_MAX = 3  # of what is missing or too much
+SHOWN_MAX, SHOWN_CHARS_MAX = 3, 120  # of what is missing or too much
 Fact = tuple[str, str | None]
 T = TypeVar("T", Counter[Fact], set[str])
 
@@ -26,7 +26,7 @@ T = TypeVar("T", Counter[Fact], set[str])
 class Account:
     """What the node says: its events (id -> type and subject, oldest first), its deliveries, its counters.
 
-    `deliveries`: of each destination, event id -> (status, attempts). `attempts`: of each destination, as its
+    `operational`: the types of events it published itself, which it does where something failed. `deliveries`: of each destination, event id -> (status, attempts). `attempts`: of each destination, as its
     statistics count them.
     """
 
@@ -34,6 +34,7 @@ class Account:
     deliveries: Mapping[str, Mapping[str, tuple[str, int]]]
     attempts: Mapping[str, int]
     duplicates: int
+    operational: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Sums:
     def hold(self, name: str, one: object, other: object) -> None:
         """`one` and `other` must be equal."""
         if one != other:
-            self.broken.append(f"{name}: {one} against {other}")
+            self.broken.append(f"{name}: {str(one)[:SHOWN_CHARS_MAX]} against {str(other)[:SHOWN_CHARS_MAX]}")
 
 
 def add_up(answers: Sequence[Answered], node: Account, receivers: Sequence[Receiver]) -> Sums:
@@ -78,8 +79,7 @@ def add_up(answers: Sequence[Answered], node: Account, receivers: Sequence[Recei
     steps = [answered.step for answered in answers]
     wanted_in = [step for step in steps if step.trick.fate is Fate.ACCEPTED]
     refused = Counter(answered.step.trick for answered in answers if answered.status >= 400)
-    taken = len(answers) - refused.total()
-    sums = Sums(len(answers), len(node.events), taken - len(node.events), refused)
+    sums = Sums(len(answers), len(node.events), node.duplicates, refused)
     _door(sums, answers, node, wanted_in)
     for receiver in receivers:
         sums.rows.append(_row(sums, receiver, node, wanted_in))
@@ -100,11 +100,11 @@ def _door(sums: Sums, answers: Sequence[Answered], node: Account, expected: Sequ
         if not right:
             sums.broken.append(f"{step.topic} {step.message_id} ({step.trick}) was answered {status}")
     repeated = sum(answered.step.trick.fate is Fate.DUPLICATE for answered in answers)
-    sums.hold(
-        "sent = accepted + duplicates + refused", sums.sent, len(expected) + repeated + sum(sums.refused.values())
-    )
+    parts = sums.accepted + sums.duplicates + sum(sums.refused.values())
+    sums.hold("requests sent, and accepted + duplicates + refused", sums.sent, parts)
     sums.hold("accepted, as the node lists its events and as they were sent", len(node.events), len(expected))
     sums.hold("duplicates, as the node counts them and as they were sent", node.duplicates, repeated)
+    sums.hold("events that the node published because something failed", dict(node.operational), {})
     _same(sums, "what the node's events say and what was sent", Counter(node.events.values()), _facts(expected))
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
+from orderwire.clock import Clock
 from orderwire.errors import Forbidden, NotFound, Unauthorized
 from orderwire.ids import new_id
 from orderwire.model import DEFAULT_TENANT, Role, Value
 from orderwire.service.configuration import Configuration, hash_key
-from orderwire.service.rates import Rates
+from orderwire.service.rates import Bucket, Rates
 from orderwire.store.base import AuditEntry
 
+KNOWN_MAX = 10_000
 _NO_KEY = "give a key: Authorization: Bearer ow_..."
 
 _READ = frozenset(
@@ -107,26 +109,46 @@ class Caller(Value, frozen=True, kw_only=True):
 
 
 class Callers:
-    """Turns the proof a request carries into a `Caller`."""
+    """Turns the proof a request carries into a `Caller`; remembers whom it knows until a key or tenant changes."""
 
-    def __init__(self, configuration: Configuration, rates: Rates) -> None:
+    def __init__(self, configuration: Configuration, rates: Rates, clock: Clock) -> None:
         self._configuration = configuration
         self._rates = rates
+        self._clock = clock
+        self._known: dict[tuple[str | None, str | None], tuple[Caller, tuple[Bucket, ...]]] = {}
+        configuration.subscribe(self._forget)
 
     def identify(self, authorization: str | None, tenant: str | None) -> Caller:
-        """Who sent the headers `Authorization` and `Orderwire-Tenant`; an admin key without the latter means `default`.
+        """Who sent the headers `Authorization` and `Orderwire-Tenant`.
 
         Raises Unauthorized, NotFound (a tenant that is not there or not theirs: the same answer) or TooManyRequests.
         """
+        known = self._known.get((authorization, tenant))
+        if known is None:
+            known = self._look_up(authorization, tenant)
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[authorization, tenant] = known
+        caller, buckets = known
+        if buckets:
+            now = self._clock.now()
+            for bucket in buckets:
+                bucket.take(now)
+        return caller
+
+    def _look_up(self, authorization: str | None, tenant: str | None) -> tuple[Caller, tuple[Bucket, ...]]:
         key = self._configuration.key_by_hash(hash_key(_token(authorization)))
         if key is None:
             raise Unauthorized("this key is not known here")
-        home = DEFAULT_TENANT if key.role is Role.ADMIN else key.tenant
-        named = home if tenant is None else tenant
-        if named != home and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
+        named = tenant if tenant is not None else key.tenant
+        if named != key.tenant and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
             raise NotFound(f"there is no tenant {named[:64]}")
-        self._rates.take(key.id, named)
-        return Caller(key_id=key.id, tenant=named, role=key.role, origins=key.origins)
+        caller = Caller(key_id=key.id, tenant=named, role=key.role, origins=key.origins)
+        return caller, self._rates.buckets(key.id, named)
+
+    def _forget(self, kind: str, _: str, __: object) -> None:
+        if kind in ("key", "tenant"):
+            self._known.clear()
 
 
 def _token(authorization: str | None) -> str:

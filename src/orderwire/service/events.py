@@ -74,16 +74,15 @@ class Events:
         *,
         batch: bool = False,
     ) -> list[tuple[Event, Accepted]]:
-        """Keep what a publisher sent, all or none. Raises Invalid, Conflict, Unavailable; a batch's name `events[i]`."""
+        """Keep what a publisher sent, all or none. Raises Invalid and Conflict (a batch's name `events[i]`), Unavailable."""
         now = self._clock.now()
-        paths = [f"events[{index}]." for index in range(len(requests))] if batch else [""]
-        pinned = [self._pinned(tenant, request, path) for request, path in zip(requests, paths, strict=True)]
-        events = [
-            self._event(tenant, request, _item_key(idempotency_key, index, batch=batch), now)
-            for index, request in enumerate(requests)
-        ]
-        for event, path in zip(events, paths, strict=True):
-            self._check_type(event, path)
+        events: list[Event] = []
+        pinned: list[Destination | None] = []
+        for index, request in enumerate(requests):
+            path = f"events[{index}]." if batch else ""
+            pinned.append(None if request.destination is None else self._pinned(tenant, request.destination, path))
+            events.append(self._event(tenant, request, _item_key(idempotency_key, index, batch=batch), now))
+            self._check_type(events[-1], path)
         try:
             return await self.accept(events, pinned, now)
         except Conflict as refusal:
@@ -187,10 +186,8 @@ class Events:
             content_hash=content_hash,
         )
 
-    def _pinned(self, tenant: str, request: PublishRequest, path: str) -> Destination | None:
-        if request.destination is None:
-            return None
-        destination = self._configuration.destination(tenant, request.destination)
+    def _pinned(self, tenant: str, destination_id: str, path: str) -> Destination:
+        destination = self._configuration.destination(tenant, destination_id)
         if destination is None:
             raise Invalid.field(f"{path}destination", "no such destination")
         return destination

@@ -71,7 +71,7 @@ def build_services(  # noqa: PLR0913 - the one place where the service's parts m
         store=store,
         clock=clock,
         configuration=configuration,
-        callers=Callers(configuration, rates),
+        callers=Callers(configuration, rates, clock),
         destinations=Destinations(store, configuration, clock, dispatcher, background, url_problem, replay_asked),
         rotation=Rotation(store, configuration, clock),
         deliveries=Deliveries(store, configuration, clock, dispatcher),
