@@ -209,19 +209,20 @@ class Proxy:
     """A CONNECT proxy: what it was asked to connect to, and where it really connects (`targets`)."""
 
     port: int = 0
+    secure: bool = False
     asked: list[str] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
     targets: dict[str, int] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}"
 
 
 @contextlib.asynccontextmanager
-async def proxying() -> AsyncIterator[Proxy]:
+async def proxying(*, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
     """A CONNECT proxy that carries `ADDRESS:PORT` to the local port its `targets` name; the rest is 403."""
-    proxy = Proxy()
+    proxy = Proxy(secure=tls is not None)
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -243,7 +244,7 @@ async def proxying() -> AsyncIterator[Proxy]:
         assert isinstance(reader, _Recorded)
         await carry(reader.reader, writer)
 
-    async with serving(behave) as server:
+    async with serving(behave, tls=tls) as server:
         proxy.port = server.port
         yield proxy
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import socket
 import threading
+from base64 import b64encode
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ import pytest
 from orderwire.delivery.http import EgressPolicy, SendError, TlsOptions
 from tests.delivery.http_servers import OK, Authority, Proxy, answering, proxying, request, sending, serving
 
+LONG_S = 30.0  # no test waits this long unless something is broken
 PUBLIC = "93.184.216.34"
 NAMES: dict[str, list[str]] = {
     "shop.example": [PUBLIC],
@@ -137,3 +142,114 @@ async def test_a_proxy_that_is_down() -> None:
     async with sending(through(proxy)) as sender:
         answer = await sender.send(request("http://shop.example/"))
     assert (answer.status_code, answer.error) == (None, SendError.CONNECT_FAILED)
+
+
+@contextlib.asynccontextmanager
+async def answering_connect(answer: bytes, *, then_close: bool = True) -> AsyncIterator[str]:
+    """A proxy that answers CONNECT like this: its URL."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.reader.readuntil(b"\r\n\r\n")  # type: ignore[attr-defined]
+        writer.write(answer)
+        await writer.drain()
+        if not then_close:
+            await asyncio.sleep(LONG_S)
+
+    async with serving(behave) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "closed the connection"),
+        (b"HTTP/1.1 20", "closed the connection"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "valid HTTP"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 2\r\n\r\nno", "user name and password"),
+        (b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 2\r\n\r\nno", "502"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "100"),
+        (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "more than its answer"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000, "valid HTTP"),
+    ],
+)
+async def test_a_proxy_that_answers_badly(answer: bytes, words: str) -> None:
+    async with answering_connect(answer) as url, sending(EgressPolicy(allow_http=True, proxy_url=url)) as sender:
+        for target in ("http://shop.example/", "https://shop.example/"):
+            got = await sender.send(request(target))
+            assert (got.status_code, got.error) == (None, SendError.CONNECT_FAILED), got.error_detail
+            assert "proxy" in got.error_detail
+            assert words in got.error_detail
+
+
+async def test_a_proxy_that_hangs() -> None:
+    async with (
+        answering_connect(b"HTTP/1.1 200", then_close=False) as url,
+        sending(EgressPolicy(allow_http=True, proxy_url=url)) as sender,
+    ):
+        answer = await sender.send(request("http://shop.example/", timeout_s=0.2))
+    assert answer.error == SendError.TIMEOUT
+    assert "proxy" in answer.error_detail
+
+
+async def test_a_proxy_whose_name_is_unknown() -> None:
+    async with sending(EgressPolicy(allow_http=True, proxy_url="http://no-such-host.invalid:3128")) as sender:
+        answer = await sender.send(request("http://shop.example/"))
+    assert answer.error == SendError.CONNECT_FAILED
+    assert "proxy" in answer.error_detail
+
+
+async def test_the_proxys_user_and_password_go_to_the_proxy_only() -> None:
+    async with serving(answering(OK)) as server, proxying() as proxy:
+        proxy.targets[f"{PUBLIC}:80"] = server.port
+        url = proxy.url.replace("http://", "http://us%40er:se%3Acret@")
+        async with sending(EgressPolicy(allow_http=True, proxy_url=url)) as sender:
+            assert (await sender.send(request("http://shop.example/"))).status_code == 200
+    expected = b64encode(b"us@er:se:cret")
+    assert b"\r\nProxy-Authorization: Basic " + expected + b"\r\n" in proxy.heads[0]
+    assert b"authorization" not in server.requests[0].lower()
+
+
+@pytest.mark.parametrize("url", ["", "socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:99999"])
+async def test_a_proxy_that_cannot_be_one_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match=r"proxy|[Pp]ort"):
+        async with sending(EgressPolicy(proxy_url=url)):
+            pass
+
+
+async def test_a_proxy_behind_tls_carries_plain_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority()
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    tls = authority.server_context(tmp_path, "shop.example")
+    async with (
+        serving(answering(OK)) as plain,
+        serving(answering(OK), tls=tls) as secure,
+        proxying(tls=authority.server_context(tmp_path, "127.0.0.1")) as proxy,
+    ):
+        proxy.targets.update({f"{PUBLIC}:80": plain.port, f"{PUBLIC}:443": secure.port})
+        async with sending(through(proxy)) as sender:
+            for url in ("http://shop.example/", "https://shop.example/") * 2:
+                answer = await sender.send(request(url))
+                assert (answer.status_code, answer.error) == (200, None), answer.error_detail
+        monkeypatch.delenv("SSL_CERT_FILE")
+        async with sending(through(proxy)) as sender:
+            answer = await sender.send(request("http://shop.example/"))
+            assert answer.error == SendError.CONNECT_FAILED
+            assert "proxy" in answer.error_detail
+    assert (plain.connections, secure.connections) == (1, 1)
+
+
+async def test_a_receiver_that_breaks_tls_inside_the_tunnel() -> None:
+    async def no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.reader.read(100)  # type: ignore[attr-defined]
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async def closes(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.reader.read(1)  # type: ignore[attr-defined]
+
+    for behaviour in (no_tls, closes):
+        async with serving(behaviour) as server, proxying() as proxy, sending(through(proxy)) as sender:
+            proxy.targets[f"{PUBLIC}:443"] = server.port
+            answer = await sender.send(request("https://shop.example/", timeout_s=5.0))
+            assert (answer.status_code, answer.error) == (None, SendError.TLS_FAILED), answer.error_detail

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from orderwire.delivery.http import SendError, TlsOptions
 from tests.delivery.http_servers import (
@@ -147,6 +148,45 @@ async def test_certificates_that_cannot_be_used_fail_clearly(authority: Authorit
     assert server.requests == []
 
 
+async def test_an_encrypted_key_is_refused_without_asking_anyone(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.issue("one")
+    encrypted = serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    tls = authority.server_context(tmp_path, "127.0.0.1", asks_client=True)
+    options = TlsOptions(client_cert_pem=certificate, client_key_pem=encrypted, ca_pem=authority.pem)
+    async with serving(answering(OK), tls=tls) as server, sending() as sender:
+        answer = await sender.send(request(https(server), tls=options))
+    assert (answer.status_code, answer.error) == (None, SendError.TLS_FAILED)
+    assert "cannot be used" in answer.error_detail
+
+
+async def test_a_certificate_with_its_key_in_one_file_will_do(authority: Authority, tmp_path: Path) -> None:
+    tls = authority.server_context(tmp_path, "127.0.0.1", asks_client=True)
+    options = TlsOptions(client_cert_pem=b"".join(authority.issue("one")), ca_pem=authority.pem)
+    async with serving(answering(OK), tls=tls) as server, sending() as sender:
+        answer = await sender.send(request(https(server), tls=options))
+    assert (answer.status_code, answer.error) == (200, None), answer.error_detail
+
+
+async def test_a_trailing_dot_is_no_part_of_the_certificates_name(authority: Authority, tmp_path: Path) -> None:
+    tls = authority.server_context(tmp_path, "localhost")
+    options = TlsOptions(ca_pem=authority.pem)
+    async with serving(answering(OK), tls=tls) as server, sending() as sender:
+        answer = await sender.send(request(https(server, "localhost."), tls=options))
+    assert (answer.status_code, answer.error) == (200, None), answer.error_detail
+    assert f"\r\nHost: localhost:{server.port}\r\n".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
+async def test_a_host_that_cannot_be_a_name_fails_clearly(host: str) -> None:
+    async with sending() as sender:
+        answer = await sender.send(request(f"https://{host}/"))
+    assert answer.error in (SendError.DNS_FAILED, SendError.BAD_REQUEST)
+
+
 async def test_tls_below_1_2_is_refused(authority: Authority, tmp_path: Path) -> None:
     tls = authority.server_context(tmp_path, "127.0.0.1")
     tls.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -164,7 +204,7 @@ async def test_speaking_tls_to_a_plain_receiver_fails_clearly() -> None:
     assert answer.error in (SendError.TLS_FAILED, SendError.TIMEOUT)
 
 
-async def test_an_idle_handle_serves_plain_and_tls_in_turn(authority: Authority, tmp_path: Path) -> None:
+async def test_plain_and_tls_receivers_in_turn(authority: Authority, tmp_path: Path) -> None:
     tls = authority.server_context(tmp_path, "127.0.0.1")
     options = TlsOptions(ca_pem=authority.pem)
     async with serving(answering(OK)) as plain, serving(answering(OK), tls=tls) as secure, sending() as sender:

@@ -165,7 +165,7 @@ async def opened(node: Node, *, tenant: str | None = None, host: str = "127.0.0.
 async def until(look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
     """Ask again until the answer is true; the answer. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
-        while not (found := await look()):
+        while not (found := await look()):  # noqa: ASYNC110 - another process knows when
             await asyncio.sleep(POLL_S)
     return found
 
@@ -173,7 +173,7 @@ async def until(look: Callable[[], Awaitable[T | None]], within_s: float = WITHI
 async def came(endpoint: Endpoint, count: int, within_s: float = WITHIN_S) -> None:
     """Until so many different webhooks have come."""
     async with asyncio.timeout(within_s):
-        while len(set(endpoint.ids)) < count:
+        while len(set(endpoint.ids)) < count:  # noqa: ASYNC110 - another process knows when
             await asyncio.sleep(POLL_S)
 
 

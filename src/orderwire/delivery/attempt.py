@@ -112,8 +112,10 @@ def conclude(work: Work, lane: Lane, attempt: Attempt, answer: HttpAnswer, annou
     health = lane.failed(now, hold_until)
     if work.reason == TEST:
         return _finish(work, attempt, DeliveryStatus.FAILED, reason=TEST, health=health)
-    if work.manual:  # the automatic schedule is as it was
-        return _finish(work, attempt, work.status, reason=work.reason, due_at=work.due_at, health=health)
+    hold = lane.destination.on_exhausted is OnExhausted.HOLD
+    if work.manual:  # the automatic schedule is as it was, and a head that holds its subject goes on to
+        finish = _finish(work, attempt, work.status, reason=work.reason, due_at=work.due_at, health=health)
+        return msgspec.structs.replace(finish, hold=hold and work.status is DeliveryStatus.FAILED)
     due_at = next_due(lane.destination.retry.schedule_s, work.scheduled_count + 1, now)
     if due_at is not None:
         due_at = max(due_at, hold_until or 0)
@@ -122,7 +124,7 @@ def conclude(work: Work, lane: Lane, attempt: Attempt, answer: HttpAnswer, annou
     return msgspec.structs.replace(
         _finish(work, attempt, DeliveryStatus.FAILED, reason=EXHAUSTED, health=health),
         announcements=(announcement,) if announcement else (),
-        hold=lane.destination.on_exhausted is OnExhausted.HOLD,
+        hold=hold,
     )
 
 

@@ -7,14 +7,13 @@ the `Pool`. Bytes nobody asked for, an answer cut short or one too long close it
 from __future__ import annotations
 
 import asyncio
-import re
-import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from orderwire.delivery.answer import NOT_HTTP, ends_with_connection, final_head, loss, status_of
 from orderwire.delivery.exchange import (
     BODY_KEPT_BYTES_MAX,
     BODY_READ_BYTES_MAX,
@@ -31,12 +30,7 @@ if TYPE_CHECKING:
 ANSWER_BYTES_MAX = 8 * BODY_READ_BYTES_MAX  # on the wire: chunks of one byte cost six each
 AGE_S_MAX = 300.0  # then a new one is made, to the address the name has by then
 
-_H = ord("H")
-_BLANK_LINE = b"\r\n\r\n"
-_STATUS_LINE = re.compile(rb"HTTP/\d\.\d ([2-9]\d\d)(?=[ \r\n])[^\r\n]*\r?\n")
-_FRAMED = re.compile(rb"\r\n(?:content-length:|transfer-encoding:[^\r\n]*chunked[ \t]*\r\n)", re.IGNORECASE)
 _TOO_LARGE = f"the receiver's headers are too large (more than {HEADER_BYTES_MAX} bytes)"
-_NOT_HTTP = "the receiver did not answer with valid HTTP"
 
 
 class Connection(asyncio.Protocol):
@@ -140,7 +134,7 @@ class Connection(asyncio.Protocol):
                 self._keep_head(data)
             try:
                 self._feed(data)
-            except HttpParserError as error:
+            except (HttpParserError, HttpParserUpgrade) as error:
                 if not self._complete:
                     self._break(flight, error)
                     return
@@ -197,7 +191,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The end of an answer, or of an interim one."""
         if self._status is None:
-            self._interims += 1
+            self._interims += self._parser.get_status_code() != 101  # after which llhttp stops
         elif not self._complete:
             self._complete = True
             self._keep = self._parser.should_keep_alive()
@@ -246,13 +240,13 @@ class Connection(asyncio.Protocol):
         self._pool.unforeseen(flight, error)
         self.close()
 
-    def _break(self, flight: Flight, error: HttpParserError) -> None:
+    def _break(self, flight: Flight, error: HttpParserError | HttpParserUpgrade) -> None:
         if isinstance(error, HttpParserCallbackError):
             self._unforeseen(flight, error)
         elif isinstance(error, HttpParserUpgrade):
             self._fail(flight, SendError.BAD_ANSWER, "the receiver switched protocols, which it was not asked to")
         else:
-            self._fail(flight, SendError.BAD_ANSWER, f"{_NOT_HTTP}: {error}")
+            self._fail(flight, SendError.BAD_ANSWER, f"{NOT_HTTP}: {error}")
 
     def _ended(self, exc: Exception | None) -> None:
         """The receiver closed, in the middle of what `flight` names."""
@@ -260,23 +254,23 @@ class Connection(asyncio.Protocol):
         if flight is None:
             return
         try:
-            if self._status is not None and exc is None and not _FRAMED.search(self._raw_headers()):
+            if self._status is not None and exc is None and ends_with_connection(self._raw_headers()):
                 self._conclude(flight)  # its body ends where the connection does (RFC 9112 6.3, 8)
             elif self._used and not self._received and not flight.retried:  # it closed before it read the request
                 self.flight = None
                 self._pool.again(flight)
             else:
-                self._fail(flight, *_loss(exc, begun=self._received > 0, headed=self._status is not None))
+                self._fail(flight, *loss(exc, begun=self._received > 0, headed=self._status is not None))
         except Exception as error:  # noqa: BLE001 - as in `data_received`
             self._unforeseen(flight, error)
 
     def _answer(self, flight: Flight, error: SendError | None, detail: str, now_s: float) -> HttpAnswer:
         raw, status, body = self._raw_headers(), self._status, self._body
         if status is None:
-            found = _STATUS_LINE.match(raw)
-            status, raw = (int(found[1]), raw) if found else (None, b"")
+            status = status_of(raw)
+            raw = b"" if status is None else raw
         elif status < 100 and error is None:
-            error, detail = SendError.BAD_ANSWER, f"{_NOT_HTTP}: there is no status {status}"
+            error, detail = SendError.BAD_ANSWER, f"{NOT_HTTP}: there is no status {status}"
         if len(raw) > HEADER_BYTES_MAX:
             raw, error, detail = raw[:HEADER_BYTES_MAX], SendError.BAD_ANSWER, _TOO_LARGE
         return HttpAnswer(
@@ -293,20 +287,4 @@ class Connection(asyncio.Protocol):
 
     def _raw_headers(self) -> bytes:
         """The status line and header lines of the answer that counts, as far as they came."""
-        head = self._head
-        if self._interims or (head and head[0] != _H):
-            for _ in range(self._interims):
-                head = head.lstrip(b"\r\n").partition(_BLANK_LINE)[2]
-            head = head.lstrip(b"\r\n")
-        return bytes(head) if self._status is None else bytes(head[: head.find(_BLANK_LINE) + 4])
-
-
-def _loss(exc: Exception | None, *, begun: bool, headed: bool) -> tuple[SendError, str]:
-    if isinstance(exc, ssl.SSLError) and not begun:
-        return SendError.TLS_FAILED, f"the receiver refused the TLS connection: {exc.reason or exc}"
-    why = f": {exc}" if exc is not None else ""
-    if not begun:
-        return SendError.CONNECTION_LOST, f"the receiver closed the connection without an answer{why}"
-    if not headed:
-        return SendError.CONNECTION_LOST, f"the receiver closed the connection in the middle of its headers{why}"
-    return SendError.CONNECTION_LOST, f"the receiver closed the connection before its answer was complete{why}"
+        return final_head(self._head, self._interims, complete=self._status is not None)

@@ -319,7 +319,7 @@ class Dispatcher:
         for work, finish in ended:
             if finish.due_at is not None:
                 self._supply.expect(work.destination, finish.due_at)
-            if (finish.ordered and finish.status.finished) or finish.manual:
+            if finish.ordered or finish.manual:  # a head may be done, or have been cancelled meanwhile
                 self.wake(work.destination)
             for item in finish.announcements:
                 for target in item.targets:

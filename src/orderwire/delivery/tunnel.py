@@ -90,4 +90,4 @@ def _problem(head: bytes) -> str | None:
         return "the egress proxy refused our user name and password (407)"
     if not 200 <= status < 300:
         return f"the egress proxy refused to connect (status {status})"
-    return None if head.endswith(_BLANK_LINE) else "the egress proxy sent more than its answer"
+    return None if head.index(_BLANK_LINE) + 4 == len(head) else "the egress proxy sent more than its answer"

@@ -65,8 +65,8 @@ class Board:
         self._keep(f"{step.trick} {step.message_id} {self.total}", line)
         self._report(step.trick.name, line)
 
-    def took(self, took: Took, now_us: int) -> None:
-        """A receiver has taken a webhook."""
+    def took(self, took: Took, now_us: int) -> Line:
+        """A receiver has taken a webhook. Returns the line that says so and no more."""
         line = self.lines.get(took.id)
         if line is None:
             kept = took.kept
@@ -78,6 +78,7 @@ class Board:
         line.marks[took.receiver] = f"{before}, {said}" if before else said, style
         if took.answer != 200:
             self._report(f"{took.receiver} {took.answer}", line)
+        return Line(line.clock, line.provider, line.words, {took.receiver: (said, style)})
 
     def _keep(self, key: str, line: Line) -> None:
         self.lines[key] = line

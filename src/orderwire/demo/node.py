@@ -87,7 +87,8 @@ class Node:
         try:
             return await asyncio.to_thread(self._ask, method, path, body, headers or {})
         except (OSError, HTTPException) as error:
-            raise NodeError(f"the node does not answer {method} {path}: {error!r}") from error
+            gone = "" if self.is_running else f"; it has ended with {self._process.returncode}"
+            raise NodeError(f"the node does not answer {method} {path}: {error!r}{gone}") from error
 
     async def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """One call of the API as admin. Raises NodeError for any answer but 2xx."""

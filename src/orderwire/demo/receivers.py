@@ -59,7 +59,7 @@ class Receiver:
 
     name: str
     wants: tuple[str, ...]
-    nature: str = "steady"
+    nature: str = ""
     character: Character = lambda _, __: Manner()
     ordering: str = "none"
     secret: str = ""

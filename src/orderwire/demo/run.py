@@ -77,9 +77,7 @@ class Demo:
             stack.push_async_callback(_end, node)
             await node.ready()
             stage = await set_up(node, self._receivers)
-            self._screen.say(
-                f"A node on SQLite is up at {node.url} after {monotonic() - began:.1f} s; four receivers listen."
-            )
+            self._screen.say(f"Up after {monotonic() - began:.1f} s: a node on SQLite at {node.url}, four receivers.")
             began = monotonic()
             with self._screen.showing(self._board):
                 answers = await play(stage, self._steps, self._board.answered)
@@ -118,7 +116,6 @@ class Demo:
         say(f'  curl {bearer} "{node.url}/v1/deliveries?limit=5"')
         say(f"  curl {bearer} {node.url}/v1/events -H 'Content-Type: application/json' \\")
         say("""       -d '{"type": "order.created", "subject": "order/1", "data": {"note": "by hand"}}'""")
-        self._board.lines.clear()
         self._lingering = True
         while not self._ended.is_set():
             if not node.is_running:
@@ -129,9 +126,9 @@ class Demo:
 
     def _took(self, took: Took) -> None:
         """A receiver has taken a webhook."""
-        self._board.took(took, self._clock.now())
+        line = self._board.took(took, self._clock.now())
         if self._lingering:
-            self._screen.say(self._board.lines[took.id].text())
+            self._screen.say(line.text())
 
     def _listen_to_signals(self) -> None:
         """The first signal ends the day; or the staying on, once that has begun."""

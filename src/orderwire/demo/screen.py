@@ -4,7 +4,9 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -22,6 +24,7 @@ LINES_SHOWN = 10
 PLAIN_WIDTH = 110
 PLAIN_EVERY_S = 2.0
 _FRAMES_PER_S = 8
+_LOOK: dict[str, Any] = {"box": SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}
 
 
 class Screen:
@@ -73,7 +76,8 @@ class Screen:
         self.say()
         for table in (_door(sums), _receivers(sums)):
             self._table(table)
-            self.say()
+        natures = ", ".join(f"{row.name}: {row.nature}" for row in sums.rows if row.nature)
+        self.say(f"({natures}. Repeats were dropped by their webhook-id.)")
         book = ", ".join(f"{cents / 100:,.2f} {CURRENCY} {word}" for word, cents in sums.money.items())
         self.say(f"Payments book: {book}.")
         if not sums.broken:
@@ -149,34 +153,31 @@ def _panel(receiver: Receiver, due: int) -> Panel:
     grid.add_column(justify="right")
     grid.add_row("received", Text(str(len(receiver.kept)), "bold green"))
     grid.add_row("on its way", str(max(0, due - len(receiver.kept))))
-    grid.add_row("answered badly", Text(str(receiver.rejected + receiver.cut), "yellow"))
-    grid.add_row("repeats dropped", str(receiver.repeats))
-    return Panel(grid, title=f"{receiver.name} · {receiver.nature}", title_align="left")
+    grid.add_row("errors", Text(str(receiver.rejected + receiver.cut), "yellow"))
+    grid.add_row("repeats", str(receiver.repeats))
+    return Panel(grid, title=" · ".join(filter(None, (receiver.name, receiver.nature))), title_align="left")
 
 
 def _door(sums: Sums) -> Table:
     """What came in."""
-    table = Table(title="At the node's door", title_justify="left", title_style="bold")
-    for name in ("requests", "", "what became of them"):
-        table.add_column(name, justify="right" if name == "requests" else "left")
-    table.add_row(str(sums.sent), "", "sent", style="bold", end_section=True)
+    table = Table("requests", "", "", title="At the node's door", **_LOOK)
+    table.columns[0].justify = "right"
+    table.add_row(str(sums.sent), "sent", style="bold", end_section=True)
     for trick in Trick:
         if trick in sums.refused:
             table.add_row(str(sums.refused[trick]), "refused", f"{trick.value} ({trick.status})")
-    table.add_row(str(sums.duplicates), "duplicates", "answered 2xx, dropped", end_section=True)
-    table.add_row(str(sums.accepted), "accepted", "on disk, and on their way to whoever wants them", style="bold")
+    table.add_row(str(sums.duplicates), "duplicates", "answered 2xx and dropped", end_section=True)
+    table.add_row(str(sums.accepted), "accepted", "on disk, on their way to whoever wants them", style="bold")
     return table
 
 
 def _receivers(sums: Sums) -> Table:
     """Who got what."""
-    table = Table(title="At the receivers", title_justify="left", title_style="bold")
-    table.add_column("receiver")
-    table.add_column("is", style="dim")
-    for name in ("expected", "delivered", "attempts", "retried", "repeats dropped", "bad signatures", "lost"):
+    table = Table("receiver", title="At the receivers", **_LOOK)
+    for name in ("expected", "delivered", "attempts", "retried", "repeats\nseen", "badly\nsigned", "lost"):
         table.add_column(name, justify="right")
     for row in sums.rows:
         figures = (row.expected, row.delivered, row.attempts, row.retried, row.repeats, row.invalid)
         lost = Text(str(row.lost), "green" if row.lost == 0 else "bold red")
-        table.add_row(row.name, row.nature, *map(str, figures), lost)
+        table.add_row(row.name, *map(str, figures), lost)
     return table

@@ -26,8 +26,8 @@ T = TypeVar("T", Counter[Fact], set[str])
 class Account:
     """What the node says: its events (id -> type and subject, oldest first), its deliveries, its counters.
 
-    `operational`: the types of events it published itself, which it does where something failed. `deliveries`: of each destination, event id -> (status, attempts). `attempts`: of each destination, as its
-    statistics count them.
+    `operational`: the types of events it published itself, which it does where something failed. `deliveries`: of
+    each destination, event id -> (status, attempts). `attempts`: of each destination, as its statistics count them.
     """
 
     events: Mapping[str, Fact]

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from orderwire.clock import Clock
+from orderwire.clock import SECOND, Clock
 from orderwire.errors import Conflict, FieldError, Invalid, OrderwireError, Unavailable
 from orderwire.ids import new_id
 from orderwire.ingest.publish import PublishRequest
@@ -140,10 +140,12 @@ class Events:
         )
 
     def _target(self, event: Event, destination: Destination, *, own: bool) -> Target:
+        delay_s = destination.retry.schedule_s[0]
         return Target(
             delivery_id=new_id("dlv", event.received_at),
             destination=destination.id,
-            owned=own and self._lanes.reserve(destination, len(event.data)),
+            owned=own and not delay_s and self._lanes.reserve(destination, len(event.data)),
+            due_at=event.received_at + round(delay_s * SECOND) if delay_s else None,
             ordered=destination.ordering is Ordering.SUBJECT,
         )
 
@@ -196,7 +198,7 @@ class Events:
         """Hold data to its type's JSON Schema where the catalogue says strict."""
         problems = self._event_types.problems(event.tenant, event.type, event.data)
         if problems:
-            errors = tuple(FieldError(f"{path}{problem.path}", problem.message) for problem in problems)
+            errors = tuple(FieldError(f"{path}data{problem.path}", problem.message) for problem in problems)
             detail = f"data does not match the schema of {event.type}"
             raise Invalid(detail, errors)
 

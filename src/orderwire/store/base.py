@@ -29,12 +29,16 @@ SCAN_ROWS_MAX = 20_000  # rows one list call reads at the most, whatever its fil
 
 
 class Target(Value, frozen=True, kw_only=True):
-    """One delivery to write with an event. `owned`: this node sends it from memory."""
+    """One delivery to write with an event. `owned`: this node sends it from memory.
+
+    `due_at`: when its first attempt is due; None: at once. A follower of an ordered subject is due with its turn.
+    """
 
     delivery_id: str
     destination: str
     owned: bool = False
     ordered: bool = False
+    due_at: int | None = None
     reason: str | None = None  # "replay", "test", ... shown in the log until it finishes
 
 

@@ -1,4 +1,4 @@
-"""The hot path's statements: accept, finish, claim, release. Plain functions on the writing connection.
+"""The hot path's statements: accept and finish. Plain functions on the writing connection.
 
 Each takes everything that waits and writes it with a few many-row statements. Refusals (Conflict) are found
 before the first row of their unit is written, so that a refused unit leaves no trace in a shared transaction.
@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from orderwire.errors import Conflict, FieldError
 from orderwire.ids import looks_generated
-from orderwire.model import DedupeKey, Event
-from orderwire.store.base import Accepted, AcceptItem, Claimed, Finish, LaneDue, Target, Want, Work
-from orderwire.store.sqlite.rows import WORK_COLUMNS, execute_many, key_hash, work_of
+from orderwire.model import Attempt, DedupeKey, Event
+from orderwire.store.base import Accepted, AcceptItem, Finish, Target
+from orderwire.store.sqlite.ordering import promote, retry_in_hand, take_number
+from orderwire.store.sqlite.rows import execute_many, key_hash
 
 if TYPE_CHECKING:
     from orderwire.store.sqlite.writer import Unit
 
 MINUTE = 60_000_000
 
-INSERT_EVENTS = "INSERT INTO events (id, tenant, type, subject, time_at, received_at, supplied_id, source_id, trust, origin, data)"
+INSERT_EVENTS = (
+    "INSERT INTO events"
+    " (id, tenant, type, subject, time_at, received_at, supplied_id, source_id, trust, origin, data)"
+)
 INSERT_KEYS = (
     "INSERT OR REPLACE INTO keys (tenant, scope, key_hash, event_id, received_at, expires_at, content_hash)"
 )
@@ -38,51 +42,19 @@ INSERT_ATTEMPTS = (
 FINISH_BEFORE = (
     "WITH v (tenant, id, status, reason, attempt_count, scheduled_count, due_at, manual, now, owner) AS ("
 )
+# What was cancelled meanwhile stays so unless this attempt delivered it. Only what this process still has in hand.
+_STAYS_CANCELLED = "deliveries.status = 'cancelled' AND v.status <> 'delivered'"
 FINISH_AFTER = (
-    ") UPDATE deliveries SET"
-    " status = CASE WHEN deliveries.status = 'cancelled' AND v.status <> 'delivered' THEN 'cancelled' ELSE v.status END,"
-    " reason = CASE WHEN deliveries.status = 'cancelled' AND v.status <> 'delivered' THEN deliveries.reason ELSE v.reason END,"
+    f") UPDATE deliveries SET status = CASE WHEN {_STAYS_CANCELLED} THEN 'cancelled' ELSE v.status END,"  # noqa: S608
+    f" reason = CASE WHEN {_STAYS_CANCELLED} THEN deliveries.reason ELSE v.reason END,"
     " due_at = CASE WHEN deliveries.status = 'cancelled' THEN NULL ELSE v.due_at END,"
     " attempt_count = v.attempt_count, scheduled_count = v.scheduled_count, owner = NULL,"
-    " manual = CASE WHEN v.manual THEN 0 ELSE deliveries.manual END, updated_at = v.now"
+    " manual = CASE WHEN v.manual OR v.status = 'delivered' THEN 0 ELSE deliveries.manual END, updated_at = v.now"
     " FROM v WHERE deliveries.tenant = v.tenant AND deliveries.id = v.id AND deliveries.owner = v.owner"
+    " RETURNING id, status"
 )
 FIND_KEY = (
     "SELECT event_id, received_at, content_hash FROM keys WHERE tenant = ? AND scope = ? AND key_hash = ?"
-)
-NEXT_NUMBER = (
-    "INSERT INTO lane_subjects (destination, subject, last_sequence, head) VALUES (?, ?, 1, NULL)"
-    " ON CONFLICT DO UPDATE SET last_sequence = last_sequence + 1 RETURNING last_sequence, head"
-)
-DUE_LANES = (
-    "WITH RECURSIVE lanes (destination) AS ("
-    "  SELECT min(destination) FROM deliveries INDEXED BY deliveries_due WHERE owner IS NULL AND due_at IS NOT NULL"
-    "  UNION ALL"
-    "  SELECT (SELECT min(d.destination) FROM deliveries d INDEXED BY deliveries_due"
-    "          WHERE d.owner IS NULL AND d.due_at IS NOT NULL AND d.destination > lanes.destination)"
-    "  FROM lanes WHERE lanes.destination IS NOT NULL)"
-    " SELECT destination, (SELECT min(d.due_at) FROM deliveries d INDEXED BY deliveries_due"
-    "  WHERE d.owner IS NULL AND d.due_at IS NOT NULL AND d.destination = lanes.destination)"
-    " FROM lanes WHERE destination IS NOT NULL"
-    " UNION ALL SELECT DISTINCT destination, 0 FROM deliveries INDEXED BY deliveries_manual"
-    "  WHERE manual = 1 AND owner IS NULL"
-)
-CLAIM_MANUAL = (
-    "SELECT tenant, id FROM deliveries INDEXED BY deliveries_manual"
-    " WHERE destination = ? AND manual = 1 AND owner IS NULL LIMIT ?"
-)
-CLAIM_DUE = (
-    "SELECT tenant, id FROM deliveries INDEXED BY deliveries_due"
-    " WHERE destination = ? AND owner IS NULL AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
-)
-NEXT_DUE = (
-    "SELECT min(due_at) FROM deliveries INDEXED BY deliveries_due"
-    " WHERE destination = ? AND owner IS NULL AND due_at IS NOT NULL"
-)
-OWN = "UPDATE deliveries SET owner = ? WHERE tenant = ? AND id = ?"
-READ_WORK = (
-    f"SELECT {WORK_COLUMNS} FROM deliveries d JOIN events e ON e.tenant = d.tenant AND e.id = d.event_id"
-    " WHERE d.tenant = ? AND d.id = ?"
 )
 
 
@@ -169,18 +141,15 @@ class Batch:
         """Gather one delivery. False where it was asked as owned but an ordered head stands before it."""
         subject: str | None = None
         sequence: int | None = None
-        due: int | None = now
+        due: int | None = now if target.due_at is None else target.due_at
         owned = target.owned
         if target.ordered and event.subject is not None:
-            subject = event.subject
-            sequence, head = self._connection.execute(NEXT_NUMBER, (target.destination, subject)).fetchone()
-            if head is None:
-                self._connection.execute(
-                    "UPDATE lane_subjects SET head = ? WHERE destination = ? AND subject = ?",
-                    (target.delivery_id, target.destination, subject),
-                )
-            else:
+            connection, subject = self._connection, event.subject
+            sequence, first = take_number(connection, target.destination, subject, target.delivery_id)
+            if not first:
                 due, owned = None, False
+            elif owned and retry_in_hand(connection, target.destination, subject):
+                owned = False
         self._deliveries.append(
             (
                 event.tenant,
@@ -256,6 +225,7 @@ class Batch:
     def _first(self, tenant: str, event_id: str, received_at: int) -> Accepted:
         row = self._connection.execute(
             "SELECT coalesce(supplied_id, id), time_at, (SELECT count(*) FROM deliveries WHERE event_id = e.id)"
+            " + coalesce((SELECT json_array_length(destinations) - position FROM fanouts WHERE event_id = e.id), 0)"
             " FROM events e WHERE tenant = ? AND id = ?",
             (tenant, event_id),
         ).fetchone()
@@ -271,88 +241,27 @@ class Batch:
 
 
 def finish_group(connection: sqlite3.Connection, finishes: Sequence[Finish], now: int, owner: str) -> None:
-    """Write attempts, states, statistics, health, promotions and announcements of many ended attempts."""
-    execute_many(
-        connection,
-        INSERT_ATTEMPTS,
-        "(?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        "",
-        [
-            (
-                a.delivery,
-                a.number,
-                a.id,
-                a.manual,
-                a.started_at,
-                a.duration_ms,
-                a.outcome.value,
-                a.status_code,
-                a.error,
-                a.response_headers,
-                a.response_body,
-                a.response_truncated,
-                a.request_url,
-            )
-            for a in (finish.attempt for finish in finishes)
-        ],
-    )
-    execute_many(
-        connection,
-        FINISH_BEFORE,
-        "(?,?,?,?,?,?,?,?,?,?)",
-        FINISH_AFTER,
-        [
-            (
-                f.tenant,
-                f.delivery_id,
-                f.status.value,
-                f.reason,
-                f.attempt.number,
-                f.scheduled_count,
-                f.due_at,
-                f.manual,
-                now,
-                owner,
-            )
-            for f in finishes
-        ],
-    )
-    _count(connection, finishes)
-    announcements = Batch(connection, owner)
+    """Write attempts, states, statistics, health, promotions and announcements of many ended attempts.
+
+    The end of what this process does not have in hand (any more) is dropped: another knows better, or it is written.
+    """
+    ended: dict[str, Finish] = {}
     for finish in finishes:
+        ended.setdefault(finish.delivery_id, finish)
+    written = dict(_update(connection, ended.values(), now, owner))
+    kept = [finish for finish in ended.values() if finish.delivery_id in written]
+    attempts = [_attempt_row(finish.attempt) for finish in kept]
+    execute_many(connection, INSERT_ATTEMPTS, "(?,?,?,?,?,?,?,?,?,?,?,?,?)", "", attempts)
+    _count(connection, kept)
+    announcements = Batch(connection, owner)
+    for finish in kept:
         if finish.health is not None:
             save_health(connection, finish.health)
-        if finish.ordered and finish.status.finished and not finish.hold:
+        if finish.ordered and _lets_the_next_go(finish, written[finish.delivery_id]):
             promote(connection, finish.tenant, finish.delivery_id, now)
         if finish.announcements:
             announcements.add(finish.announcements, now)
     announcements.write()
-
-
-def promote(connection: sqlite3.Connection, tenant: str, delivery_id: str, now: int) -> None:
-    """Where `delivery_id` is the head of its ordered subject, the next unfinished one becomes head and due."""
-    row = connection.execute(
-        "SELECT d.destination, d.subject FROM deliveries d JOIN lane_subjects s"
-        " ON s.destination = d.destination AND s.subject = d.subject AND s.head = d.id WHERE d.tenant = ? AND d.id = ?",
-        (tenant, delivery_id),
-    ).fetchone()
-    if row is None:
-        return
-    destination, subject = row
-    following = connection.execute(
-        "SELECT tenant, id FROM deliveries INDEXED BY deliveries_order WHERE destination = ? AND subject = ?"
-        " AND sequence IS NOT NULL AND status IN ('pending', 'retrying') AND id <> ? ORDER BY sequence LIMIT 1",
-        (destination, subject, delivery_id),
-    ).fetchone()
-    connection.execute(
-        "UPDATE lane_subjects SET head = ? WHERE destination = ? AND subject = ?",
-        (following[1] if following else None, destination, subject),
-    )
-    if following:
-        connection.execute(
-            "UPDATE deliveries SET due_at = ? WHERE tenant = ? AND id = ? AND owner IS NULL",
-            (now, *following),
-        )
 
 
 def save_health(connection: sqlite3.Connection, health: Any) -> None:  # noqa: ANN401 - LaneHealth
@@ -369,39 +278,56 @@ def save_health(connection: sqlite3.Connection, health: Any) -> None:  # noqa: A
     )
 
 
-def claim(connection: sqlite3.Connection, wants: Sequence[Want], now: int, owner: str) -> Claimed:
-    """Own what is due, lane by lane."""
-    works: list[Work] = []
-    due_next: list[LaneDue] = []
-    for want in wants:
-        chosen = connection.execute(CLAIM_MANUAL, (want.destination, want.limit)).fetchall()
-        if len(chosen) < want.limit:
-            due = connection.execute(CLAIM_DUE, (want.destination, now, want.limit - len(chosen))).fetchall()
-            chosen += [row for row in due if row not in chosen]
-        connection.executemany(OWN, [(owner, *row) for row in chosen])
-        works += [work_of(connection.execute(READ_WORK, row).fetchone()) for row in chosen]
-        row = connection.execute(NEXT_DUE, (want.destination,)).fetchone()
-        if row[0] is not None:
-            due_next.append(LaneDue(destination=want.destination, due_at=row[0]))
-    return Claimed(works=works, due=due_next)
-
-
-def release(connection: sqlite3.Connection, works: Iterable[Work], owner: str) -> None:
-    """Give claimed deliveries back."""
-    connection.executemany(
-        "UPDATE deliveries SET owner = NULL WHERE tenant = ? AND id = ? AND owner = ?",
-        [(work.tenant, work.delivery_id, owner) for work in works],
-    )
-
-
-def due_lanes(connection: sqlite3.Connection) -> list[LaneDue]:
-    """Every lane with something unowned waiting."""
-    return [LaneDue(destination=row[0], due_at=row[1]) for row in connection.execute(DUE_LANES)]
-
-
 def bucket_of(duration_ms: float) -> int:
     """The latency bucket b: the smallest with duration_ms <= 2**(b/2)."""
     return max(0, ceil(2 * log2(duration_ms))) if duration_ms > 1 else 0
+
+
+def _update(
+    connection: sqlite3.Connection, finishes: Iterable[Finish], now: int, owner: str
+) -> list[tuple[str, str]]:
+    """The new states; (id, status) of those that were in hand."""
+    rows = [
+        (
+            f.tenant,
+            f.delivery_id,
+            f.status.value,
+            f.reason,
+            f.attempt.number,
+            f.scheduled_count,
+            f.due_at,
+            f.manual,
+            now,
+            owner,
+        )
+        for f in finishes
+    ]
+    return execute_many(connection, FINISH_BEFORE, "(?,?,?,?,?,?,?,?,?,?)", FINISH_AFTER, rows)
+
+
+def _attempt_row(a: Attempt) -> tuple[Any, ...]:
+    return (
+        a.delivery,
+        a.number,
+        a.id,
+        a.manual,
+        a.started_at,
+        a.duration_ms,
+        a.outcome.value,
+        a.status_code,
+        a.error,
+        a.response_headers,
+        a.response_body,
+        a.response_truncated,
+        a.request_url,
+    )
+
+
+def _lets_the_next_go(finish: Finish, status: str) -> bool:
+    """Whether an ordered subject goes on. A manual retry that failed leaves a held head as it was."""
+    if status == "failed":
+        return not (finish.hold or finish.manual)
+    return status in ("delivered", "cancelled")
 
 
 def _count(connection: sqlite3.Connection, finishes: Sequence[Finish]) -> None:

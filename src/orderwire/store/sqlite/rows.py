@@ -13,7 +13,9 @@ from orderwire.store.base import Work
 # Rows of one statement at the most: 64 of 13 columns stay far below SQLite's 32,766 variables.
 CHUNK_ROWS = 64
 
-EVENT_COLUMNS = "e.id, e.tenant, e.type, e.subject, e.time_at, e.received_at, e.supplied_id, e.source_id, e.trust, e.origin, e.data"
+EVENT_COLUMNS = (
+    "e.id, e.tenant, e.type, e.subject, e.time_at, e.received_at, e.supplied_id, e.source_id, e.trust, e.origin, e.data"
+)
 DELIVERY_COLUMNS = (
     "d.id, d.tenant, d.event_id, coalesce(e.supplied_id, e.id), e.type, e.subject, d.destination, d.status, d.reason,"
     " d.attempt_count, d.due_at, d.created_at, d.updated_at"
@@ -26,16 +28,18 @@ WORK_COLUMNS = (
 
 def execute_many(
     connection: sqlite3.Connection, before: str, row: str, after: str, rows: Sequence[Iterable[Any]]
-) -> None:
-    """Run `before VALUES row, row, ... after` over all rows, CHUNK_ROWS a statement.
+) -> list[Any]:
+    """Run `before VALUES row, row, ... after` over all rows, CHUNK_ROWS a statement; what RETURNING returned.
 
     Unlike `executemany` this gives up the interpreter lock once a chunk, not once a row: with a busy event loop
     each time costs up to a whole switch interval. A statement for each size is prepared once and kept.
     """
+    returned: list[Any] = []
     for start in range(0, len(rows), CHUNK_ROWS):
         chunk = rows[start : start + CHUNK_ROWS]
         statement = _many(before, row, after, len(chunk))
-        connection.execute(statement, tuple(chain.from_iterable(chunk)))
+        returned += connection.execute(statement, tuple(chain.from_iterable(chunk)))
+    return returned
 
 
 @cache

@@ -2,11 +2,11 @@
 
 import asyncio
 import fcntl
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -33,14 +33,15 @@ from orderwire.store.base import (
     Want,
     Work,
 )
-from orderwire.store.sqlite import changing, hot, reading
+from orderwire.store.sqlite import changing, claiming, hot, ordering, reading, replaying
 from orderwire.store.sqlite.writer import Writer, translate
 
 FILE_NAME = "orderwire.db"
-READERS = 2
+READERS = 3  # counting a large lane or searching payloads takes one for a while
 STATEMENTS_CACHED = 1_024  # the many-row statements have one text for each of CHUNK_ROWS sizes
 WAL_PAGES_PER_CHECKPOINT = 4_000
 BACKUP_PAGES_PER_STEP = 256
+PROBE_BYTES = 64 * 1024
 T = TypeVar("T")
 
 
@@ -52,8 +53,9 @@ class SqliteStore:
         self._path = path
         self._pages_max = pages_max
         self._lock: IO[bytes] | None = None
+        self._clock = clock
         self._owner = new_id("own", clock.now())
-        self._writer = Writer(self._connect, self._owner)
+        self._writer = Writer(lambda: self._connect(timeout_s=0), self._owner)  # it must never block the event loop
         self._readers: ThreadPoolExecutor | None = None
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
@@ -63,25 +65,29 @@ class SqliteStore:
     async def open(self) -> None:
         """See Store.open."""
         await asyncio.to_thread(self._open)
-        self._writer.start(asyncio.get_running_loop())
+        try:
+            self._writer.start(asyncio.get_running_loop())
+        except sqlite3.Error as error:
+            self._unlock()
+            raise _refusal(error, self._path) from error
         self._readers = ThreadPoolExecutor(READERS, "orderwire-reader")
 
     async def close(self) -> None:
         """See Store.close."""
-        await self._writer.stop()
-        if self._readers is not None:
-            self._readers.shutdown(wait=True)
-            self._readers = None
-        for connection in self._opened:
-            connection.close()
-        self._opened.clear()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        try:
+            await self._writer.stop()
+        finally:
+            readers, self._readers = self._readers, None
+            if readers is not None:
+                await asyncio.to_thread(readers.shutdown)
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+            self._unlock()
 
     async def ping(self) -> None:
         """See Store.ping."""
-        await self._writer.call(lambda connection: connection.execute("SELECT 1").fetchone())
+        await self._write(_probe)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         """See Store.backup."""
@@ -101,24 +107,30 @@ class SqliteStore:
 
     async def accept(self, items: Sequence[AcceptItem], now: int) -> list[Accepted]:
         """See Store.accept."""
-        return await self._writer.accept(items, now)
+        unit = self._writer.accept(items, now)
+        try:
+            answers: list[Accepted] = await unit.future
+        except asyncio.CancelledError:
+            self._writer.abandon(unit)
+            raise
+        return answers
 
     async def finish(self, finishes: Sequence[Finish], now: int) -> None:
         """See Store.finish."""
-        await self._writer.finish(finishes, now)
+        await self._writer.finish(finishes, now).future
 
     async def claim(self, wants: Sequence[Want], now: int) -> Claimed:
         """See Store.claim."""
-        return await self._write(lambda c: hot.claim(c, wants, now, self._owner))
+        return await self._write(lambda c: claiming.claim(c, wants, now, self._owner), now)
 
     async def release(self, works: Sequence[Work], now: int) -> None:
         """See Store.release."""
-        del now
-        await self._write(lambda c: hot.release(c, works, self._owner))
+        places = [(work.tenant, work.delivery_id) for work in works]
+        await self._write(lambda c: ordering.give_up(c, places, self._owner, now))
 
     async def due_lanes(self) -> list[LaneDue]:
         """See Store.due_lanes."""
-        return await self._read(hot.due_lanes)
+        return await self._read(claiming.due_lanes)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -154,7 +166,7 @@ class SqliteStore:
 
     async def waiting_count(self, destination: str, limit: int) -> int:
         """See Store.waiting_count."""
-        return await self._read(lambda c: reading.waiting_count(c, destination, limit))
+        return await self._read(lambda c: claiming.waiting_count(c, destination, limit))
 
     # -- changing deliveries ---------------------------------------------------------------------
 
@@ -208,11 +220,13 @@ class SqliteStore:
 
     async def create_replay(self, job: ReplayJob, now: int) -> ReplayJob:
         """See Store.create_replay."""
-        return await self._write(lambda c: changing.create_replay(c, job, now))
+        last = new_id("dlv", now)  # later deliveries are none of its business
+        count = await self._read(lambda c: replaying.count_candidates(c, job, last))
+        return await self._write(lambda c: replaying.create_replay(c, job, last, count))
 
     async def step_replays(self, limit: int, now: int) -> list[ReplayJob]:
         """See Store.step_replays."""
-        return await self._write(lambda c: changing.step_replays(c, limit, now, self._owner))
+        return await self._write(lambda c: replaying.step_replays(c, limit, now, self._owner))
 
     async def step_fanouts(self, limit: int, now: int) -> list[str]:
         """See Store.step_fanouts."""
@@ -224,8 +238,13 @@ class SqliteStore:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        result: T = await self._writer.call(function)
+    async def _write(self, function: Callable[[sqlite3.Connection], T], now: int = 0) -> T:
+        unit = self._writer.call(function, now)
+        try:
+            result: T = await unit.future
+        except asyncio.CancelledError:
+            self._writer.abandon(unit)
+            raise
         return result
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -246,28 +265,42 @@ class SqliteStore:
             raise translate(error) from error
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _lock(self._path.with_suffix(".lock"))
+        self._lock = _lock(self._path)
         try:
             connection = self._connect()
             try:
                 migrate(connection)
-                connection.execute("UPDATE deliveries SET owner = NULL WHERE owner IS NOT NULL")
+                ordering.reclaim(connection, self._clock.now())
             finally:
                 connection.close()
-        except BaseException as error:
+        except sqlite3.Error as error:
+            self._unlock()
+            raise _refusal(error, self._path) from error
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
             self._lock.close()
             self._lock = None
-            raise translate(error) from error
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, timeout_s: float = 5) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=STATEMENTS_CACHED,
-            timeout=5,
+            timeout=timeout_s,
         )
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",
@@ -279,7 +312,6 @@ class SqliteStore:
             connection.execute(f"PRAGMA {pragma}")
         if self._pages_max is not None:
             connection.execute(f"PRAGMA max_page_count = {self._pages_max}")
-        return connection
 
 
 def migrate(connection: sqlite3.Connection) -> int:
@@ -306,32 +338,49 @@ def migrate(connection: sqlite3.Connection) -> int:
 def backup(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
     """Copy a database in use, consistently. `progress(done, total)` in pages. Raises Conflict, Unavailable."""
     if target.exists():
-        detail = f"{target} exists; name a new file"
-        raise Conflict(detail)
-    reader = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
+        raise Conflict(f"{target} exists; name a new file")
+    if not target.parent.is_dir():
+        raise OrderwireError(f"there is no folder {target.parent}")
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
-    writer = sqlite3.connect(partial)
     try:
-        os.chmod(partial, 0o600)  # noqa: PTH101 - before a byte of payload is in it
-        # one read transaction for the whole copy: a busy writer would make a stepwise copy start over for ever
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM config").fetchone()
-        reader.backup(
-            writer, pages=BACKUP_PAGES_PER_STEP, progress=lambda _, left, total: progress(total - left, total)
-        )
-        writer.close()
+        partial.touch(0o600)  # before a byte of payload is in it
+        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            # one read transaction for the whole copy: a busy writer would make a stepwise copy start over for ever
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM config").fetchone()
+            with closing(sqlite3.connect(partial)) as writer:
+                reader.backup(
+                    writer,
+                    pages=BACKUP_PAGES_PER_STEP,
+                    progress=lambda _, left, total: progress(total - left, total),
+                )
         partial.rename(target)
     except sqlite3.Error as error:
         raise translate(error) from error
+    except OSError as error:
+        raise OrderwireError(f"cannot write {target}: {error.strerror}") from error
     finally:
-        writer.close()
-        reader.close()
         partial.unlink(missing_ok=True)
 
 
+def _probe(connection: sqlite3.Connection) -> None:
+    """A write that needs room, undone in the same transaction."""
+    connection.execute(
+        "INSERT INTO raws (event_id, tenant, content_type, headers, body) VALUES ('', '', '', '', zeroblob(?))",
+        (PROBE_BYTES,),
+    )
+    connection.execute("DELETE FROM raws WHERE event_id = ''")
+
+
 def _lock(path: Path) -> IO[bytes]:
-    handle: Any = path.open("ab")
+    """The folder for this process alone, and the file only for its owner: payloads are in it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(0o600)
+        handle: Any = path.with_suffix(".lock").open("ab")
+    except OSError as error:
+        raise OrderwireError(f"cannot keep data in {path.parent}: {error.strerror}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -343,3 +392,11 @@ def _lock(path: Path) -> IO[bytes]:
         raise OrderwireError(detail) from error
     locked: IO[bytes] = handle
     return locked
+
+
+def _refusal(error: sqlite3.Error, path: Path) -> Exception:
+    """Why it does not open, for a person."""
+    translated = translate(error)
+    if isinstance(translated, OrderwireError):
+        return translated
+    return OrderwireError(f"{path} does not open as an Orderwire database: {error}")
