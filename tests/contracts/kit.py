@@ -54,7 +54,9 @@ class Kit:
 
     # -- values ----------------------------------------------------------------------------------
 
-    def event(self, type: str = "order.created", *, id: str | None = None, idem: str | None = None, **more: Any) -> Event:
+    def event(
+        self, type: str = "order.created", *, id: str | None = None, idem: str | None = None, **more: Any
+    ) -> Event:
         """An event of now. `id`, `idem`: supplied by its publisher, with the keys that go with them."""
         keys = [
             DedupeKey(scope=scope, key=key, exact=True)

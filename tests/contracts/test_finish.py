@@ -355,7 +355,9 @@ async def test_delivery_lists_and_claims_agree_on_ids(kit: Kit) -> None:
 async def test_announcements_are_ordinary_events(kit: Kit) -> None:
     await kit.put()
     (work,) = await kit.claim()
-    told = AcceptItem(event=kit.event("orderwire.x", subject="delivery/1"), targets=(kit.target("dst_o", ordered=True),))
+    told = AcceptItem(
+        event=kit.event("orderwire.x", subject="delivery/1"), targets=(kit.target("dst_o", ordered=True),)
+    )
     await kit.store.finish([kit.ended(work, FAILED, announcements=(told,))], kit.now)
     assert [event.id for event in await kit.events(subject="delivery/1")] == [told.event.id]
     assert msgspec.structs.asdict((await kit.claim("dst_o"))[0])["ordered"]

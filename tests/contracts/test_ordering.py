@@ -271,7 +271,9 @@ class Model:
         delivery_id = item.targets[0].delivery_id
         self._add(delivery_id, event.subject or "", event.id)
         if owned and delivery_id not in answer.not_owned:
-            self._take(Work(delivery_id=delivery_id, tenant="default", destination=self.lane, event=event, ordered=True))
+            self._take(
+                Work(delivery_id=delivery_id, tenant="default", destination=self.lane, event=event, ordered=True)
+            )
 
     async def replay(self, index: int) -> None:
         if (chosen := self.pick(index)) is None:

@@ -278,7 +278,13 @@ async def test_text_is_looked_for_in_payloads_and_origins_where_no_name_matches(
     other = kit.event(data=b'{"note": "hay"}', origin='{"topic": "needle/found"}')
     for event in (first, other, kit.event(data=b'{"note": "Needle"}')):
         await kit.put(event)
-    for text, expected in (("needle", [other, first]), ("\u00e9t\u00e9", [first]), ("%", []), ("e_dle", []), ('"', None)):
+    for text, expected in (
+        ("needle", [other, first]),
+        ("\u00e9t\u00e9", [first]),
+        ("%", []),
+        ("e_dle", []),
+        ('"', None),
+    ):
         found = [event.id for event in await kit.events(text=text, limit=1)]
         if expected is None:
             assert len(found) == 3

@@ -1,32 +1,37 @@
-"""Changes that people and jobs ask for: retries, cancellations, replays, fan-out, retention, configuration."""
+"""Changes that people and jobs ask for: retries, cancellations, fan-out, retention, configuration."""
 
 import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from orderwire.errors import NotFound
 from orderwire.ids import id_floor, new_id
-from orderwire.model import Delivery, DeliveryStatus
-from orderwire.store.base import AuditEntry, ConfigRow, Pruned, ReplayJob, Target
+from orderwire.model import Delivery
+from orderwire.store.base import AuditEntry, ConfigRow, Pruned, Target
 from orderwire.store.sqlite import reading
-from orderwire.store.sqlite.hot import Batch, promote
+from orderwire.store.sqlite.hot import MINUTE, Batch
+from orderwire.store.sqlite.ordering import promote
+from orderwire.store.sqlite.replaying import end_replays
 from orderwire.store.sqlite.rows import EVENT_COLUMNS, event_of
 
 UNFINISHED = "('pending', 'retrying')"
+PRUNE_DELIVERIES_MAX = 2_000  # deliveries one transaction of retention touches, unless one event has more
 _PARAMETERS_MAX = 500
 
-# One candidate of a bulk replay: the latest delivery of its event to the destination, in the wanted state.
-_CHOOSE = (
-    "SELECT d.id, d.event_id, e.type FROM deliveries d JOIN events e ON e.tenant = d.tenant AND e.id = d.event_id"
-    " WHERE d.destination = :destination AND d.tenant = :tenant AND d.id > :cursor AND d.id <= :last"
-    " AND e.received_at >= :since AND e.received_at < :until"
-    " AND d.status NOT IN ('pending', 'retrying') AND (:status IS NULL OR d.status = :status)"
-    " AND NOT EXISTS (SELECT 1 FROM deliveries n INDEXED BY deliveries_event"
-    "  WHERE n.event_id = d.event_id AND n.destination = d.destination AND n.id > d.id)"
-    " ORDER BY d.id LIMIT :limit"
+# A deleted lane's unfinished deliveries. Those due first: its sweep after a crash finds a lane by what is due.
+CANCEL_DUE = "deliveries_due WHERE destination = ? AND owner IS NULL AND due_at IS NOT NULL"
+CANCEL_FOLLOWING = "deliveries_order WHERE destination = ? AND sequence IS NOT NULL"
+CANCEL_IN_HAND = "deliveries_owned WHERE owner IS NOT NULL AND destination = ?"
+PRUNABLE = (
+    "SELECT e.id, (SELECT count(*) FROM deliveries d INDEXED BY deliveries_event WHERE d.event_id = e.id)"
+    " FROM events e INDEXED BY events_tenant WHERE e.tenant = ? AND e.id < ?"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_event"
+    "  WHERE d.event_id = e.id AND d.owner IS NOT NULL) ORDER BY e.id LIMIT ?"
+)
+EXPIRED_KEYS = (
+    "DELETE FROM keys WHERE (tenant, scope, key_hash) IN (SELECT tenant, scope, key_hash FROM keys"
+    " INDEXED BY keys_expiry WHERE tenant = ? AND expires_at IS NOT NULL AND expires_at < ? LIMIT ?)"
 )
 
 
@@ -40,13 +45,11 @@ def request_retry(connection: sqlite3.Connection, tenant: str, delivery_id: str,
     return reading.get_delivery(connection, tenant, delivery_id)
 
 
-def cancel(
-    connection: sqlite3.Connection, tenant: str, delivery_id: str, reason: str, now: int
-) -> Delivery | None:
+def cancel(connection: sqlite3.Connection, tenant: str, delivery_id: str, reason: str, now: int) -> Delivery | None:
     """Stop trying one delivery; one in hand stays with its owner until its attempt ends."""
     connection.execute(
-        "UPDATE deliveries SET status = 'cancelled', reason = ?, due_at = NULL, manual = 0, updated_at = ?"
-        f" WHERE tenant = ? AND id = ? AND status IN {UNFINISHED}",  # noqa: S608 - a constant
+        "UPDATE deliveries SET status = 'cancelled', reason = ?, due_at = NULL, manual = 0, updated_at = ?"  # noqa: S608
+        f" WHERE tenant = ? AND id = ? AND status IN {UNFINISHED}",
         (reason, now, tenant, delivery_id),
     )
     row = connection.execute(
@@ -59,14 +62,33 @@ def cancel(
 
 
 def cancel_lane(connection: sqlite3.Connection, destination: str, reason: str, limit: int, now: int) -> int:
-    """A bounded step of cancelling all that a deleted destination has waiting."""
-    cursor = connection.execute(
-        "UPDATE deliveries SET status = 'cancelled', reason = ?, due_at = NULL, manual = 0, updated_at = ?"
-        " WHERE (tenant, id) IN (SELECT tenant, id FROM deliveries INDEXED BY deliveries_destination"
-        f"  WHERE destination = ? AND status IN {UNFINISHED} LIMIT ?)",  # noqa: S608 - a constant
-        (reason, now, destination, limit),
+    """A bounded step of cancelling all that a deleted destination has waiting, by indexes that hold nothing else."""
+    end_replays(connection, destination)
+    connection.execute(
+        "UPDATE deliveries INDEXED BY deliveries_manual SET manual = 0"
+        " WHERE destination = ? AND manual = 1 AND owner IS NULL",
+        (destination,),
     )
-    return cursor.rowcount
+    done = 0
+    while step := _cancel_some(connection, CANCEL_DUE, (reason, now, destination, limit - done)):
+        done += len(step)
+        for tenant, delivery_id, ordered in step:
+            if ordered:
+                promote(connection, tenant, delivery_id, now)
+    for place in (CANCEL_FOLLOWING, CANCEL_IN_HAND):
+        done += len(_cancel_some(connection, place, (reason, now, destination, limit - done)))
+    return done
+
+
+def _cancel_some(
+    connection: sqlite3.Connection, place: str, values: tuple[str, int, str, int]
+) -> list[tuple[str, str, int]]:
+    return connection.execute(
+        "UPDATE deliveries SET status = 'cancelled', reason = ?, due_at = NULL, manual = 0, updated_at = ?"  # noqa: S608
+        f" WHERE (tenant, id) IN (SELECT tenant, id FROM deliveries INDEXED BY {place} AND status IN {UNFINISHED}"
+        " LIMIT ?) RETURNING tenant, id, sequence IS NOT NULL",
+        values,
+    ).fetchall()
 
 
 def replay(
@@ -92,79 +114,6 @@ def replay(
     return len(targets)
 
 
-def create_replay(connection: sqlite3.Connection, job: ReplayJob, now: int) -> ReplayJob:
-    """Store a job with the last delivery it may look at: later ones are none of its business."""
-    last = id_floor("dlv", now + 1)
-    values = {
-        "destination": job.destination,
-        "tenant": job.tenant,
-        "cursor": "",
-        "last": last,
-        "since": job.since,
-        "until": job.until,
-        "status": job.status.value if job.status else None,
-        "limit": -1,
-    }
-    count = sum(
-        1 for row in connection.execute(_CHOOSE, values) if not job.types or _matches(row[2], job.types)
-    )
-    connection.execute(
-        "INSERT INTO replays VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 0, 0)",
-        (
-            job.id,
-            job.tenant,
-            job.destination,
-            job.since,
-            job.until,
-            values["status"],
-            json.dumps(job.types),
-            job.force,
-            job.ordered,
-            last,
-            count,
-        ),
-    )
-    return msgspec.structs.replace(job, count=count)
-
-
-def step_replays(connection: sqlite3.Connection, limit: int, now: int, owner: str) -> list[ReplayJob]:
-    """One bounded step of the oldest open job: its deliveries and its cursor in one transaction."""
-    connection.row_factory = sqlite3.Row
-    try:
-        row = connection.execute(
-            "SELECT * FROM replays INDEXED BY replays_open WHERE finished = 0 ORDER BY id LIMIT 1"
-        ).fetchone()
-    finally:
-        connection.row_factory = None
-    if row is None:
-        return []
-    values = dict(row) | {"limit": limit}
-    types = tuple(json.loads(row["types"]))
-    chosen = connection.execute(_CHOOSE, values).fetchall()
-    batch, made = Batch(connection, owner), 0
-    for _, event_id, event_type in chosen:
-        if types and not _matches(event_type, types):
-            continue
-        statement = f"SELECT {EVENT_COLUMNS} FROM events e WHERE e.tenant = ? AND e.id = ?"  # noqa: S608
-        event = event_of(connection.execute(statement, (row["tenant"], event_id)).fetchone())
-        target = Target(
-            delivery_id=new_id("dlv", now),
-            destination=row["destination"],
-            ordered=bool(row["ordered"]),
-            reason="replay",
-        )
-        batch.add_delivery(event, target, now)
-        made += 1
-    batch.write()
-    finished = len(chosen) < limit
-    cursor = chosen[-1][0] if chosen else row["cursor"]
-    connection.execute(
-        "UPDATE replays SET cursor = ?, made = made + ?, finished = ? WHERE id = ?",
-        (cursor, made, finished, row["id"]),
-    )
-    return [_stored_job(values | {"made": row["made"] + made, "finished": finished})]
-
-
 def step_fanouts(connection: sqlite3.Connection, limit: int, now: int, owner: str) -> list[str]:
     """One bounded step of the oldest fan-out."""
     row = connection.execute(
@@ -180,9 +129,7 @@ def step_fanouts(connection: sqlite3.Connection, limit: int, now: int, owner: st
     if position + len(step) >= len(every):
         connection.execute("DELETE FROM fanouts WHERE event_id = ?", (event_id,))
     else:
-        connection.execute(
-            "UPDATE fanouts SET position = ? WHERE event_id = ?", (position + len(step), event_id)
-        )
+        connection.execute("UPDATE fanouts SET position = ? WHERE event_id = ?", (position + len(step), event_id))
     return [target.destination for target in targets]
 
 
@@ -205,9 +152,7 @@ def delete_config(
     connection: sqlite3.Connection, kind: str, tenant: str, row_id: str, audit: AuditEntry | None
 ) -> bool:
     """Remove a row."""
-    cursor = connection.execute(
-        "DELETE FROM config WHERE kind = ? AND tenant = ? AND id = ?", (kind, tenant, row_id)
-    )
+    cursor = connection.execute("DELETE FROM config WHERE kind = ? AND tenant = ? AND id = ?", (kind, tenant, row_id))
     if cursor.rowcount == 1 and audit is not None:
         append_audit(connection, audit)
     return cursor.rowcount == 1
@@ -223,28 +168,16 @@ def append_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
 
 def prune(connection: sqlite3.Connection, tenant: str, before: int, limit: int, now: int) -> Pruned:
     """A bounded step of retention: first fail what is still unfinished, then drop whole events."""
-    ids = [
-        row[0]
-        for row in connection.execute(
-            "SELECT id FROM events INDEXED BY events_tenant WHERE tenant = ? AND id < ? ORDER BY id LIMIT ?",
-            (tenant, id_floor("evt", before), min(limit, _PARAMETERS_MAX)),
-        )
-    ]
-    keys = connection.execute(
-        "DELETE FROM keys WHERE (tenant, scope, key_hash) IN (SELECT tenant, scope, key_hash FROM keys"
-        " INDEXED BY keys_expiry WHERE tenant = ? AND expires_at IS NOT NULL AND expires_at < ? LIMIT ?)",
-        (tenant, now, limit),
-    ).rowcount
+    limit = min(limit, _PARAMETERS_MAX)
+    keys = connection.execute(EXPIRED_KEYS, (tenant, now, limit)).rowcount
+    ids, more = _prunable(connection, tenant, before, limit)
     if not ids:
         return Pruned(keys=keys, more=keys == limit)
     marks = ",".join("?" * len(ids))
-    expired = _expire(connection, tenant, marks, ids, now)
-    in_hand = connection.execute(
-        f"SELECT 1 FROM deliveries WHERE event_id IN ({marks}) AND owner IS NOT NULL LIMIT 1",  # noqa: S608 - marks
-        ids,
-    ).fetchone()
-    if expired or in_hand:
-        return Pruned(expired=expired, keys=keys, more=in_hand is None)
+    if expired := _expire(connection, marks, ids, now):
+        return Pruned(expired=expired, keys=keys, more=True)
+    _promote_past(connection, marks, ids, now)
+    _drop_statistics(connection, marks, ids, before)
     for statement in (
         "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id IN ({}))",
         "DELETE FROM deliveries WHERE event_id IN ({})",
@@ -254,50 +187,61 @@ def prune(connection: sqlite3.Connection, tenant: str, before: int, limit: int, 
     ):
         connection.execute(statement.format(marks), ids)
     connection.execute(f"DELETE FROM events WHERE tenant = ? AND id IN ({marks})", (tenant, *ids))  # noqa: S608
-    return Pruned(events=len(ids), keys=keys, more=len(ids) == min(limit, _PARAMETERS_MAX))
+    connection.execute(
+        "DELETE FROM replays WHERE id < ? AND tenant = ? AND finished = 1", (id_floor("rpl", before), tenant)
+    )
+    return Pruned(events=len(ids), keys=keys, more=more or keys == limit)
 
 
-def _expire(connection: sqlite3.Connection, tenant: str, marks: str, ids: list[str], now: int) -> int:
+def _prunable(connection: sqlite3.Connection, tenant: str, before: int, limit: int) -> tuple[list[str], bool]:
+    """The oldest events without a delivery in hand, as many as one transaction should drop; whether there are more."""
+    found = connection.execute(PRUNABLE, (tenant, id_floor("evt", before), limit)).fetchall()
+    ids: list[str] = []
+    deliveries = 0
+    for event_id, count in found:
+        deliveries += count
+        if ids and deliveries > PRUNE_DELIVERIES_MAX:
+            break
+        ids.append(event_id)
+    return ids, len(ids) < len(found) or len(found) == limit
+
+
+def _expire(connection: sqlite3.Connection, marks: str, ids: list[str], now: int) -> int:
     rows = connection.execute(
-        f"SELECT id FROM deliveries WHERE event_id IN ({marks}) AND status IN {UNFINISHED} AND owner IS NULL",  # noqa: S608
+        "UPDATE deliveries SET status = 'failed', reason = 'expired', due_at = NULL, manual = 0, updated_at = ?"  # noqa: S608
+        f" WHERE (tenant, id) IN (SELECT tenant, id FROM deliveries INDEXED BY deliveries_event"
+        f"  WHERE event_id IN ({marks}) AND status IN {UNFINISHED} LIMIT ?) RETURNING tenant, id, sequence IS NOT NULL",
+        (now, *ids, PRUNE_DELIVERIES_MAX),
+    ).fetchall()
+    for tenant, delivery_id, ordered in rows:
+        if ordered:
+            promote(connection, tenant, delivery_id, now)
+    return len(rows)
+
+
+def _promote_past(connection: sqlite3.Connection, marks: str, ids: list[str], now: int) -> None:
+    """A failed head that held its subject back takes the hold with it."""
+    heads = connection.execute(
+        "SELECT d.tenant, d.id FROM deliveries d INDEXED BY deliveries_event"  # noqa: S608 - marks
+        " CROSS JOIN lane_subjects s ON s.destination = d.destination AND s.subject = d.subject AND s.head = d.id"
+        f" WHERE d.event_id IN ({marks})",
         ids,
     ).fetchall()
-    for (delivery_id,) in rows:
-        connection.execute(
-            "UPDATE deliveries SET status = 'failed', reason = 'expired', due_at = NULL, manual = 0, updated_at = ?"
-            " WHERE tenant = ? AND id = ?",
-            (now, tenant, delivery_id),
-        )
+    for tenant, delivery_id in heads:
         promote(connection, tenant, delivery_id, now)
-    return len(rows)
+
+
+def _drop_statistics(connection: sqlite3.Connection, marks: str, ids: list[str], before: int) -> None:
+    """The minutes of their destinations that lie as far back as they do."""
+    lanes = connection.execute(
+        f"SELECT DISTINCT destination FROM deliveries INDEXED BY deliveries_event WHERE event_id IN ({marks})",  # noqa: S608
+        ids,
+    ).fetchall()
+    connection.executemany(
+        "DELETE FROM lane_stats WHERE destination = ? AND minute_at < ?", [(lane, before - MINUTE) for (lane,) in lanes]
+    )
 
 
 def _fanout_target(entry: Any, now: int) -> Target:  # noqa: ANN401 - JSON: [destination, ordered]
     destination, ordered = entry
     return Target(delivery_id=new_id("dlv", now), destination=destination, ordered=ordered)
-
-
-def _matches(event_type: str, patterns: Sequence[str]) -> bool:
-    return any(
-        pattern == "*"
-        or event_type == pattern
-        or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
-        for pattern in patterns
-    )
-
-
-def _stored_job(row: dict[str, Any]) -> ReplayJob:
-    return ReplayJob(
-        id=row["id"],
-        tenant=row["tenant"],
-        destination=row["destination"],
-        since=row["since"],
-        until=row["until"],
-        status=DeliveryStatus(row["status"]) if row["status"] else None,
-        types=tuple(json.loads(row["types"])),
-        force=bool(row["force"]),
-        ordered=bool(row["ordered"]),
-        count=row["count"],
-        made=row["made"],
-        finished=bool(row["finished"]),
-    )

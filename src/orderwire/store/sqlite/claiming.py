@@ -25,9 +25,7 @@ _DUE = (
     " WHERE d.destination = ? AND d.tenant = ? AND d.owner IS NULL AND d.due_at IS NOT NULL"
     f" AND {_NO_RETRY_IN_HAND}"
 )
-CLAIM_DUE = (
-    f"SELECT d.tenant, d.id {_DUE} AND d.due_at <= ? AND d.manual = 0 ORDER BY d.due_at, d.tenant, d.id LIMIT ?"
-)
+CLAIM_DUE = f"SELECT d.tenant, d.id {_DUE} AND d.due_at <= ? AND d.manual = 0 ORDER BY d.due_at, d.tenant, d.id LIMIT ?"
 NEXT_DUE = f"SELECT d.due_at {_DUE} ORDER BY d.due_at LIMIT 1"
 OWN = "UPDATE deliveries SET owner = ? WHERE tenant = ? AND id = ?"
 READ_WORK = (

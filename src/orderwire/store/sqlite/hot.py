@@ -24,12 +24,9 @@ if TYPE_CHECKING:
 MINUTE = 60_000_000
 
 INSERT_EVENTS = (
-    "INSERT INTO events"
-    " (id, tenant, type, subject, time_at, received_at, supplied_id, source_id, trust, origin, data)"
+    "INSERT INTO events (id, tenant, type, subject, time_at, received_at, supplied_id, source_id, trust, origin, data)"
 )
-INSERT_KEYS = (
-    "INSERT OR REPLACE INTO keys (tenant, scope, key_hash, event_id, received_at, expires_at, content_hash)"
-)
+INSERT_KEYS = "INSERT OR REPLACE INTO keys (tenant, scope, key_hash, event_id, received_at, expires_at, content_hash)"
 INSERT_RAWS = "INSERT INTO raws (event_id, tenant, content_type, headers, body)"
 INSERT_DELIVERIES = (
     "INSERT INTO deliveries (tenant, id, event_id, destination, status, reason, due_at, owner, subject, sequence,"
@@ -39,9 +36,7 @@ INSERT_ATTEMPTS = (
     "INSERT OR REPLACE INTO attempts (delivery_id, number, id, manual, started_at, duration_ms, outcome, status_code,"
     " error, response_headers, response_body, response_truncated, request_url)"
 )
-FINISH_BEFORE = (
-    "WITH v (tenant, id, status, reason, attempt_count, scheduled_count, due_at, manual, now, owner) AS ("
-)
+FINISH_BEFORE = "WITH v (tenant, id, status, reason, attempt_count, scheduled_count, due_at, manual, now, owner) AS ("
 # What was cancelled meanwhile stays so unless this attempt delivered it. Only what this process still has in hand.
 _STAYS_CANCELLED = "deliveries.status = 'cancelled' AND v.status <> 'delivered'"
 FINISH_AFTER = (
@@ -53,9 +48,7 @@ FINISH_AFTER = (
     " FROM v WHERE deliveries.tenant = v.tenant AND deliveries.id = v.id AND deliveries.owner = v.owner"
     " RETURNING id, status"
 )
-FIND_KEY = (
-    "SELECT event_id, received_at, content_hash FROM keys WHERE tenant = ? AND scope = ? AND key_hash = ?"
-)
+FIND_KEY = "SELECT event_id, received_at, content_hash FROM keys WHERE tenant = ? AND scope = ? AND key_hash = ?"
 
 
 def accept_group(connection: sqlite3.Connection, units: "Sequence[Unit]", owner: str) -> None:
@@ -201,9 +194,7 @@ class Batch:
                     seen[item.event.tenant, key.scope, key_hash(key.key)] = index
         return known
 
-    def _find(
-        self, place: tuple[str, str, bytes], key: DedupeKey, event: Event, index: int
-    ) -> Accepted | None:
+    def _find(self, place: tuple[str, str, bytes], key: DedupeKey, event: Event, index: int) -> Accepted | None:
         waiting = self._keys.get(place)
         if waiting is not None:
             _same_or_conflict(key, event, waiting[6], index)
@@ -283,9 +274,7 @@ def bucket_of(duration_ms: float) -> int:
     return max(0, ceil(2 * log2(duration_ms))) if duration_ms > 1 else 0
 
 
-def _update(
-    connection: sqlite3.Connection, finishes: Iterable[Finish], now: int, owner: str
-) -> list[tuple[str, str]]:
+def _update(connection: sqlite3.Connection, finishes: Iterable[Finish], now: int, owner: str) -> list[tuple[str, str]]:
     """The new states; (id, status) of those that were in hand."""
     rows = [
         (

@@ -27,9 +27,7 @@ _FOLLOWING = (
 )
 
 
-def take_number(
-    connection: sqlite3.Connection, destination: str, subject: str, delivery_id: str
-) -> tuple[int, bool]:
+def take_number(connection: sqlite3.Connection, destination: str, subject: str, delivery_id: str) -> tuple[int, bool]:
     """A new delivery's number in its subject, and whether it is the head."""
     sequence, head = connection.execute(_TAKE_NUMBER, (destination, subject, delivery_id)).fetchone()
     return sequence, head == delivery_id

@@ -5,11 +5,13 @@ the page says where to go on. So a rare type in ten million rows costs a client 
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from orderwire.ids import id_floor
-from orderwire.model import Attempt, Delivery, Event, LaneHealth, RawBody
+from orderwire.model import Attempt, Delivery, DeliveryStatus, Event, LaneHealth, RawBody
 from orderwire.store.base import (
     SCAN_ROWS_MAX,
     AuditEntry,
@@ -26,19 +28,60 @@ from orderwire.store.sqlite.rows import (
     delivery_of,
     event_of,
     key_hash,
+    type_condition,
 )
 
 T = TypeVar("T", Event, Delivery)
-_DELIVERY_FROM = "deliveries d JOIN events e ON e.tenant = d.tenant AND e.id = d.event_id"
+
+PAYLOAD_SEARCH_S = 0.2
+PAYLOADS_FIRST_STEP = 50
+IS_SUBJECT = "SELECT 1 FROM events INDEXED BY events_subject WHERE tenant = ? AND subject = ? LIMIT 1"
+FIND_BY_KEY = "SELECT event_id FROM keys WHERE tenant = ? AND scope = ? AND key_hash = ?"
+# The scopes of a tenant, each found by one step into the primary key.
+SCOPES = (
+    "WITH RECURSIVE scopes (scope) AS ("
+    "  SELECT min(scope) FROM keys WHERE tenant = :tenant UNION ALL"
+    "  SELECT (SELECT min(k.scope) FROM keys k WHERE k.tenant = :tenant AND k.scope > scopes.scope)"
+    "  FROM scopes WHERE scopes.scope IS NOT NULL)"
+    " SELECT scope FROM scopes WHERE scope IS NOT NULL"
+)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """How a list reads: along which index, its column that orders, and what is joined and made of each row."""
+
+    index: str
+    id: str
+    columns: str
+    join: str
+    make: Callable[[Sequence[Any]], T]
+
+
+def _events(index: str) -> Listing[Event]:
+    return Listing(f"events e INDEXED BY {index}", "e.id", EVENT_COLUMNS, "", event_of)
+
+
+def _deliveries(index: str) -> Listing[Delivery]:
+    join = " CROSS JOIN events e INDEXED BY events_tenant ON e.tenant = d.tenant AND e.id = d.event_id"
+    return Listing(f"deliveries d {index}", "d.id", DELIVERY_COLUMNS, join, delivery_of)
+
+
+EVENTS = _events("events_tenant")
+EVENTS_OF_SUBJECT = _events("events_subject")
+DELIVERIES = _deliveries("NOT INDEXED")  # by primary key
+DELIVERIES_OF_EVENT = _deliveries("INDEXED BY deliveries_event")
+DELIVERIES_OF_LANE = _deliveries("INDEXED BY deliveries_destination")
+DELIVERIES_FAILED = _deliveries("INDEXED BY deliveries_failed")
 
 
 class Where:
     """Conditions and their parameters, gathered."""
 
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.parts: list[str] = []
-        self.values: list[Any] = []
+    def __init__(self, more: "Where | None" = None) -> None:
+        """Nothing yet, or the same as `more`."""
+        self.parts: list[str] = list(more.parts) if more else []
+        self.values: list[Any] = list(more.values) if more else []
 
     def add(self, condition: str, *values: object) -> None:
         """One more condition that must hold."""
@@ -55,10 +98,7 @@ def resolve_event(connection: sqlite3.Connection, tenant: str, public_id: str) -
     statement = f"SELECT {EVENT_COLUMNS} FROM events e WHERE e.tenant = ? AND e.id = ?"  # noqa: S608 - constants
     row = connection.execute(statement, (tenant, public_id)).fetchone()
     if row is None or row[6] is not None:
-        by_key = connection.execute(
-            "SELECT event_id FROM keys WHERE tenant = ? AND scope = 'id' AND key_hash = ?",
-            (tenant, key_hash(public_id)),
-        ).fetchone()
+        by_key = connection.execute(FIND_BY_KEY, (tenant, "id", key_hash(public_id))).fetchone()
         row = connection.execute(statement, (tenant, by_key[0])).fetchone() if by_key else None
     return event_of(row) if row else None
 
@@ -76,54 +116,56 @@ def list_events(connection: sqlite3.Connection, query: EventQuery) -> Page[Event
     scan, keep = Where(), Where()
     scan.add("e.tenant = ?", query.tenant)
     _range(scan, "e.id", "evt", query)
-    if query.subject is not None:
-        scan.add("e.subject = ?", query.subject)
-    if query.type is not None and query.type != "*":
-        _type(keep, query.type)
+    if query.type is not None:
+        condition, values = type_condition(query.type)
+        keep.add(condition, *values)
     if query.source is not None:
         keep.add("e.source_id = ?", query.source)
     if query.status is not None:
         keep.add(
-            "EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status = ?)", query.status.value
+            "EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_event WHERE d.event_id = e.id AND d.status = ?)",
+            query.status.value,
         )
     if query.text is not None:
-        text = query.text
-        keep.add(
-            "(e.id = ? OR e.supplied_id = ? OR e.subject = ? OR instr(coalesce(e.origin, ''), ?)"
-            " OR instr(e.data, CAST(? AS BLOB)))",
-            text,
-            text,
-            text,
-            text,
-            text,
-        )
-    return _page(connection, "events e", "e", EVENT_COLUMNS, scan, keep, query.limit, event_of)
+        return _search(connection, query, query.text, scan, keep)
+    listing = EVENTS
+    if query.subject is not None:
+        listing = EVENTS_OF_SUBJECT
+        scan.add("e.subject = ?", query.subject)
+    return _page(connection, listing, scan, keep, query.limit)
 
 
 def get_delivery(connection: sqlite3.Connection, tenant: str, delivery_id: str) -> Delivery | None:
     """One delivery."""
     row = connection.execute(
-        f"SELECT {DELIVERY_COLUMNS} FROM {_DELIVERY_FROM} WHERE d.tenant = ? AND d.id = ?",  # noqa: S608 - constants
+        f"SELECT {DELIVERY_COLUMNS} FROM {DELIVERIES.index}{DELIVERIES.join} WHERE d.tenant = ? AND d.id = ?",  # noqa: S608
         (tenant, delivery_id),
     ).fetchone()
     return delivery_of(row) if row else None
 
 
 def list_deliveries(connection: sqlite3.Connection, query: DeliveryQuery) -> Page[Delivery]:
-    """One page of deliveries."""
+    """One page of deliveries. The narrowest index finds them, the other filters keep of those."""
     scan, keep = Where(), Where()
+    listing = DELIVERIES
     scan.add("d.tenant = ?", query.tenant)
     _range(scan, "d.id", "dlv", query)
     if query.event is not None:
         event = resolve_event(connection, query.tenant, query.event)
+        listing = DELIVERIES_OF_EVENT
         scan.add("d.event_id = ?", event.id if event else "")
     if query.destination is not None:
-        scan.add("d.destination = ?", query.destination)
+        narrowest = listing is DELIVERIES
+        listing = DELIVERIES_OF_LANE if narrowest else listing
+        (scan if narrowest else keep).add("d.destination = ?", query.destination)
     if query.status is not None:
-        (scan if query.status == "failed" else keep).add(f"d.status = '{query.status.value}'")
-    if query.type is not None and query.type != "*":
-        _type(keep, query.type)
-    return _page(connection, _DELIVERY_FROM, "d", DELIVERY_COLUMNS, scan, keep, query.limit, delivery_of)
+        narrowest = listing is DELIVERIES and query.status is DeliveryStatus.FAILED
+        listing = DELIVERIES_FAILED if narrowest else listing
+        (scan if narrowest else keep).add(f"d.status = '{query.status.value}'")
+    if query.type is not None:
+        condition, values = type_condition(query.type)
+        keep.add(condition, *values)
+    return _page(connection, listing, scan, keep, query.limit)
 
 
 def list_attempts(
@@ -148,25 +190,13 @@ def lane_stats(connection: sqlite3.Connection, destination: str, since: int, unt
     return [StatRow(minute_at=row[0], outcome=row[1], bucket=row[2], count=row[3]) for row in rows]
 
 
-def waiting_count(connection: sqlite3.Connection, destination: str, limit: int) -> int:
-    """How many deliveries of a lane are due now or later, up to `limit`."""
-    row = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_due"
-        " WHERE destination = ? AND owner IS NULL AND due_at IS NOT NULL LIMIT ?)",
-        (destination, limit),
-    ).fetchone()
-    return int(row[0])
-
-
 def load_config(connection: sqlite3.Connection) -> list[ConfigRow]:
     """All configuration."""
     rows = connection.execute("SELECT kind, tenant, id, body, version FROM config ORDER BY kind, tenant, id")
     return [ConfigRow(kind=r[0], tenant=r[1], id=r[2], body=r[3], version=r[4]) for r in rows]
 
 
-def list_audit(
-    connection: sqlite3.Connection, tenant: str, limit: int, before_id: str | None
-) -> list[AuditEntry]:
+def list_audit(connection: sqlite3.Connection, tenant: str, limit: int, before_id: str | None) -> list[AuditEntry]:
     """Newest first."""
     rows = connection.execute(
         "SELECT id, tenant, at, actor, action, resource, detail FROM audit WHERE tenant = ? AND id < ?"
@@ -174,8 +204,7 @@ def list_audit(
         (tenant, before_id or "~", limit),
     )
     return [
-        AuditEntry(id=r[0], tenant=r[1], at=r[2], actor=r[3], action=r[4], resource=r[5], detail=r[6])
-        for r in rows
+        AuditEntry(id=r[0], tenant=r[1], at=r[2], actor=r[3], action=r[4], resource=r[5], detail=r[6]) for r in rows
     ]
 
 
@@ -193,39 +222,87 @@ def load_lane_health(connection: sqlite3.Connection) -> list[LaneHealth]:
     ]
 
 
-def _page(  # noqa: PLR0913 - one general list instead of two
-    connection: sqlite3.Connection,
-    tables: str,
-    alias: str,
-    columns: str,
-    scan: Where,
-    keep: Where,
-    limit: int,
-    make: Callable[[Sequence[Any]], T],
-) -> Page[T]:
+def _page(connection: sqlite3.Connection, listing: Listing[T], scan: Where, keep: Where, limit: int) -> Page[T]:
     """Rows that `scan` finds by index, newest first, of which `keep` keeps some: a page and where to go on."""
-    if not keep.parts:
-        rows = connection.execute(
-            f"SELECT {columns} FROM {tables} WHERE {scan} ORDER BY {alias}.id DESC LIMIT ?",  # noqa: S608 - constants
-            (*scan.values, limit + 1),
-        ).fetchall()
-        more = len(rows) > limit
-        return Page(
-            rows=tuple(make(row) for row in rows[:limit]), next_id=rows[limit - 1][0] if more else None
-        )
-    last = connection.execute(
-        f"SELECT {alias}.id FROM {tables} WHERE {scan} ORDER BY {alias}.id DESC LIMIT 1 OFFSET ?",  # noqa: S608
-        (*scan.values, SCAN_ROWS_MAX - 1),
-    ).fetchone()
-    if last is not None:
-        scan.add(f"{alias}.id >= ?", last[0])
-    rows = connection.execute(
-        f"SELECT {columns} FROM {tables} WHERE {scan} AND {keep} ORDER BY {alias}.id DESC LIMIT ?",  # noqa: S608
-        (*scan.values, *keep.values, limit + 1),
-    ).fetchall()
+    edge = _edge(connection, listing, scan, SCAN_ROWS_MAX) if keep.parts else None
+    rows = _rows(connection, listing, scan, keep, edge, limit + 1)
     if len(rows) > limit:
-        return Page(rows=tuple(make(row) for row in rows[:limit]), next_id=rows[limit - 1][0])
-    return Page(rows=tuple(make(row) for row in rows), next_id=last[0] if last is not None else None)
+        return Page(rows=tuple(rows[:limit]), next_id=rows[limit - 1].id)
+    return Page(rows=tuple(rows), next_id=edge)
+
+
+def _edge(connection: sqlite3.Connection, listing: Listing[T], scan: Where, rows: int) -> str | None:
+    """The last of the next `rows` rows; None where there are fewer."""
+    statement = f"SELECT {listing.id} FROM {listing.index} WHERE {scan} ORDER BY {listing.id} DESC LIMIT 1 OFFSET ?"  # noqa: S608
+    found = connection.execute(statement, (*scan.values, rows - 1)).fetchone()
+    return found[0] if found else None
+
+
+def _rows(
+    connection: sqlite3.Connection, listing: Listing[T], scan: Where, keep: Where, edge: str | None, limit: int
+) -> list[T]:
+    """Newest first, down to `edge`."""
+    down_to, values = ("", ()) if edge is None else (f" AND {listing.id} >= ?", (edge,))
+    statement = (
+        f"SELECT {listing.columns} FROM {listing.index}{listing.join} WHERE {scan}{down_to} AND {keep}"  # noqa: S608
+        f" ORDER BY {listing.id} DESC LIMIT ?"
+    )
+    found = connection.execute(statement, (*scan.values, *values, *keep.values, limit))
+    return [listing.make(row) for row in found]
+
+
+# -- text ----------------------------------------------------------------------------------------
+
+
+def _search(connection: sqlite3.Connection, query: EventQuery, text: str, scan: Where, keep: Where) -> Page[Event]:
+    """Events that `text` names, by index; where it names none, those whose payload or origin holds it."""
+    if query.subject is not None:
+        keep.add("e.subject = ?", query.subject)
+    named = _named(connection, query.tenant, text)
+    is_subject = connection.execute(IS_SUBJECT, (query.tenant, text)).fetchone() is not None
+    if not named and not is_subject:
+        keep.add("(instr(e.data, CAST(? AS BLOB)) OR instr(e.origin, ?))", text, text)
+        return _search_payloads(connection, scan, keep, query.limit)
+    of_subject = Where(scan)
+    of_subject.add("e.subject = ?", text)
+    page = _page(connection, EVENTS_OF_SUBJECT, of_subject, keep, query.limit)
+    scan.add(f"e.id IN ({','.join('?' * len(named))})", *named)
+    also = _rows(connection, EVENTS, scan, keep, page.next_id, len(named)) if named else []
+    rows = sorted({event.id: event for event in (*page.rows, *also)}.values(), key=lambda e: e.id, reverse=True)
+    more = len(rows) > query.limit
+    shown = tuple(rows[: query.limit])
+    return Page(rows=shown, next_id=shown[-1].id if more else page.next_id)
+
+
+def _named(connection: sqlite3.Connection, tenant: str, text: str) -> list[str]:
+    """Events that go by `text`: our id, the publisher's, or any id that a provider dedupes by."""
+    event = resolve_event(connection, tenant, text)
+    named = {event.id} if event else set()
+    hashed = key_hash(text)
+    for (scope,) in connection.execute(SCOPES, {"tenant": tenant}).fetchall():
+        row = connection.execute(FIND_BY_KEY, (tenant, scope, hashed)).fetchone()
+        if row is not None:
+            named.add(row[0])
+    return sorted(named)
+
+
+def _search_payloads(connection: sqlite3.Connection, scan: Where, keep: Where, limit: int) -> Page[Event]:
+    """Newest first, for PAYLOAD_SEARCH_S: some rows at a time, as many as take a tenth of it."""
+    deadline = time.monotonic() + PAYLOAD_SEARCH_S
+    rows: list[Event] = []
+    before, step, read = Where(scan), PAYLOADS_FIRST_STEP, 0
+    while True:
+        started = time.monotonic()
+        edge = _edge(connection, EVENTS, before, step)
+        rows += _rows(connection, EVENTS, before, keep, edge, limit + 1 - len(rows))
+        if len(rows) > limit:
+            return Page(rows=tuple(rows[:limit]), next_id=rows[limit - 1].id)
+        read, now = read + step, time.monotonic()
+        if edge is None or now > deadline or read >= SCAN_ROWS_MAX:
+            return Page(rows=tuple(rows), next_id=edge)
+        before = Where(scan)
+        before.add("e.id < ?", edge)
+        step = step * 2 if now - started < PAYLOAD_SEARCH_S / 10 else max(1, step // 2)
 
 
 def _range(where: Where, column: str, prefix: str, query: EventQuery | DeliveryQuery) -> None:
@@ -235,11 +312,3 @@ def _range(where: Where, column: str, prefix: str, query: EventQuery | DeliveryQ
         where.add(f"{column} >= ?", id_floor(prefix, query.since))
     if query.until is not None:
         where.add(f"{column} < ?", id_floor(prefix, query.until))
-
-
-def _type(where: Where, pattern: str) -> None:
-    if pattern.endswith(".*"):
-        stem = pattern[:-1]
-        where.add("e.type >= ? AND e.type < ?", stem, stem[:-1] + "/")
-    else:
-        where.add("e.type = ?", pattern)

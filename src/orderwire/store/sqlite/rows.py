@@ -52,6 +52,16 @@ def key_hash(key: str) -> bytes:
     return sha256(key.encode()).digest()[:16]
 
 
+def type_condition(pattern: str, low: str = "?", high: str = "?") -> tuple[str, tuple[str, ...]]:
+    """That `e.type` matches `pattern`, and the values of the parameters `low` and `high`, as far as it has them."""
+    if pattern == "*":
+        return "1", ()
+    if not pattern.endswith(".*"):
+        return f"e.type = {low}", (pattern,)
+    stem = pattern[:-1]  # "order.": what begins with it sorts before "order/"
+    return f"(e.type >= {low} AND e.type < {high})", (stem, stem[:-1] + "/")
+
+
 def event_of(row: Sequence[Any]) -> Event:
     """From EVENT_COLUMNS."""
     return Event(

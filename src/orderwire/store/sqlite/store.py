@@ -326,9 +326,7 @@ def migrate(connection: sqlite3.Connection) -> int:
     )
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(steps):
-        detail = (
-            f"the database has schema {version}, this program knows {len(steps)}: start a newer orderwire"
-        )
+        detail = f"the database has schema {version}, this program knows {len(steps)}: start a newer orderwire"
         raise OrderwireError(detail)
     for number, (_, script) in enumerate(steps[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
