@@ -87,7 +87,8 @@ class Kit:
         return AcceptItem(event=event or self.event(), targets=tuple(self.target(lane, **more) for lane in lanes))
 
     def want(self, lane: str = LANE, limit: int = 1_000, **more: Any) -> Want:
-        return Want(**{"destination": lane, "tenant": DEFAULT_TENANT, "limit": limit} | more)
+        fields: dict[str, Any] = {"destination": lane, "tenant": DEFAULT_TENANT, "limit": limit} | more
+        return Want(**fields)
 
     def ended(
         self,
@@ -178,7 +179,8 @@ class Kit:
 
     async def events(self, **filters: Any) -> list[Event]:
         """Every page of a list."""
-        query, rows = EventQuery(**{"tenant": DEFAULT_TENANT, "limit": 250} | filters), []
+        asked: dict[str, Any] = {"tenant": DEFAULT_TENANT, "limit": 250} | filters
+        query, rows = EventQuery(**asked), list[Event]()
         while True:
             page = await self.store.list_events(query)
             rows += page.rows
@@ -188,7 +190,8 @@ class Kit:
 
     async def deliveries(self, **filters: Any) -> list[Delivery]:
         """Every page of a list."""
-        query, rows = DeliveryQuery(**{"tenant": DEFAULT_TENANT, "limit": 250} | filters), []
+        asked: dict[str, Any] = {"tenant": DEFAULT_TENANT, "limit": 250} | filters
+        query, rows = DeliveryQuery(**asked), list[Delivery]()
         while True:
             page = await self.store.list_deliveries(query)
             rows += page.rows

@@ -85,6 +85,17 @@ async def test_nothing_is_claimed_before_it_is_due(kit: Kit) -> None:
     assert len(await kit.claim()) == 1
 
 
+async def test_a_target_may_be_due_later(kit: Kit) -> None:
+    at = kit.now + 3_600_000_000
+    delivery = await kit.put(None, LANE, due_at=at)
+    assert (await kit.delivery(delivery)).next_attempt_at == at
+    assert await kit.store.due_lanes() == [LaneDue(destination=LANE, due_at=at)]
+    claimed = await kit.store.claim([kit.want()], kit.now)
+    assert (claimed.works, claimed.due) == ([], [LaneDue(destination=LANE, due_at=at)])
+    kit.clock.advance(3_600)
+    assert ids(await kit.claim()) == [delivery]
+
+
 async def test_a_claim_takes_no_more_than_it_may(kit: Kit) -> None:
     await kit.put_many(30)
     assert [len(await kit.claim(limit=limit)) for limit in (0, 7, 1, 100)] == [0, 7, 1, 22]

@@ -18,7 +18,7 @@ FAILED, RETRYING, DELIVERED = DeliveryStatus.FAILED, DeliveryStatus.RETRYING, De
 CANCELLED = DeliveryStatus.CANCELLED
 
 
-async def put_ordered(kit: Kit, subject: str | None = "order/1", **more: bool) -> str:
+async def put_ordered(kit: Kit, subject: str | None = "order/1", **more: bool | int) -> str:
     return await kit.put(kit.event(subject=subject), LANE, ordered=True, **more)
 
 
@@ -211,6 +211,17 @@ async def test_replays_join_the_tail(kit: Kit) -> None:
     assert sent[1:] == [waiting, replay.delivery_id]
 
 
+async def test_a_head_due_later_holds_the_rest_back_and_the_next_is_due_with_its_turn(kit: Kit) -> None:
+    first = await put_ordered(kit, due_at=kit.now + 60_000_000)
+    second = await put_ordered(kit, due_at=kit.now + 3_600_000_000)
+    assert await kit.claim() == []
+    kit.clock.advance(60)
+    (work,) = await kit.claim()
+    assert work.delivery_id == first
+    await kit.finish(work)
+    assert ids(await kit.claim()) == [second]
+
+
 async def test_a_fanned_out_delivery_takes_its_number_when_it_is_made(kit: Kit) -> None:
     event = kit.event(subject="order/1")
     await kit.accept(AcceptItem(event=event, fanout=((LANE, True),)))
@@ -377,7 +388,7 @@ acts = st.lists(st.tuples(st.sampled_from([*ACTS, "reopen"]), st.integers(0, 19)
 lanes = itertools.count()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sequence=acts)
 async def test_whatever_happens_order_is_kept_nothing_is_lost_and_nothing_stays_stuck(
     kit: Kit, sequence: list[tuple[str, int]]

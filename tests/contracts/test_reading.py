@@ -25,9 +25,9 @@ maybe_time = st.none() | st.integers(-1, 61)
 
 
 def matches(type: str, pattern: str | None) -> bool:
-    return pattern in (None, "*", type) or (
-        pattern is not None and pattern.endswith(".*") and type.startswith(pattern[:-1])
-    )
+    if pattern is None or pattern in ("*", type):
+        return True
+    return pattern.endswith(".*") and type.startswith(pattern[:-1])
 
 
 def within(at: int, start: int, since: int | None, until: int | None) -> bool:
@@ -58,34 +58,33 @@ async def delivery_pages(kit: Kit, query: DeliveryQuery) -> list[Page[Delivery]]
 
 @pytest.fixture
 async def shop(kit: Kit) -> Kit:
-    """Sixty events a second apart, of every kind, some for two lanes, with deliveries in every state; and a stranger."""
+    """Sixty events a second apart, of every kind, with deliveries in every state at up to two lanes; and a stranger."""
     for number in range(60):
         event = kit.event(
             TYPES[number % 6],
             id=f"mine-{number}" if number % 4 == 0 else None,
             subject=SUBJECTS[number % 3],
             source_id=SOURCES[number // 2 % 3],
-            data=b'{"n": %d, "word": "w%d"}' % (number, number % 5),
         )
-        lanes = LANES[: number % 3]
-        await kit.accept(
-            AcceptItem(event=event, targets=tuple(kit.target(lane) for lane in lanes)),
-            kit.item(kit.event(TYPES[0], tenant="stranger", subject="order/1"), "dst_stranger"),
-        )
+        stranger = kit.event(TYPES[0], tenant="stranger", subject="order/1")
+        lanes = LANES[: number // 6 % 3]
+        await kit.accept(kit.item(event, *lanes), kit.item(stranger, "dst_stranger"))
         for lane in lanes:
-            (work,) = await kit.claim(lane)
-            status = STATUSES[number % 5]
-            if status is DeliveryStatus.PENDING:
-                await kit.store.release([work], kit.now)
-                continue
-            if status is DeliveryStatus.CANCELLED:
-                await kit.store.cancel("default", work.delivery_id, "x", kit.now)
-                await kit.store.release([work], kit.now)
-                continue
-            await kit.finish(work, status, due_s=10**6 if status is DeliveryStatus.RETRYING else None)
-        await kit.store.cancel_lane(lanes[-1], "y", 1, kit.now) if number == 31 else None
+            await put_in(kit, lane, STATUSES[number % 5])
         kit.clock.advance(1)
     return kit
+
+
+async def put_in(kit: Kit, lane: str, status: DeliveryStatus) -> None:
+    """The newest delivery of a lane goes into `status`."""
+    *others, work = await kit.claim(lane)
+    await kit.store.release(others, kit.now)
+    if status is DeliveryStatus.CANCELLED:
+        await kit.store.cancel("default", work.delivery_id, "x", kit.now)
+    if status in (DeliveryStatus.CANCELLED, DeliveryStatus.PENDING):
+        await kit.store.release([work], kit.now)
+    else:
+        await kit.finish(work, status, due_s=10**6 if status is DeliveryStatus.RETRYING else None)
 
 
 @examples
@@ -180,7 +179,7 @@ async def test_the_pages_of_deliveries_hold_everything_that_matches_once_newest_
 
 async def test_the_plain_lists_show_all_and_newest_first(shop: Kit) -> None:
     events, deliveries = await shop.events(), await shop.deliveries()
-    assert (len(events), len(deliveries)) == (60, 60)
+    assert (len(events), len(deliveries)) == (60, 54)
     assert [event.id for event in events] == sorted((event.id for event in events), reverse=True)
     assert [one.id for one in deliveries] == sorted((one.id for one in deliveries), reverse=True)
     assert {one.status for one in deliveries} == set(DeliveryStatus)
@@ -293,9 +292,10 @@ async def test_text_is_looked_for_in_payloads_and_origins_where_no_name_matches(
 
 
 async def test_text_goes_with_the_other_filters(kit: Kit) -> None:
-    early, late = kit.event("order.created", subject="order/1"), kit.event("order.paid", subject="order/1")
+    early = kit.event("order.created", subject="order/1")
     await kit.put(early)
     kit.clock.advance(1)
+    late = kit.event("order.paid", subject="order/1")
     await kit.put(late)
     for filters, expected in (
         ({"type": "order.paid"}, [late]),

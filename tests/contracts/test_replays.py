@@ -71,17 +71,15 @@ async def test_it_resumes_where_it_was_after_a_restart(kit: Kit) -> None:
     await kit.put_many(100)
     failed = [work.event.id for work in await kit.fail_all()]
     job = await kit.store.create_replay(kit.job(), kit.now)
-    waiting = []
-    for _ in range(20):
-        (step,) = await kit.store.step_replays(9, kit.now)
+    waiting, steps = [], []
+    while step := await kit.store.step_replays(9, kit.now):
+        steps += step
         waiting += await events_waiting(kit)
         await kit.reopen()
         await kit.finish(await kit.claim(), FAILED)  # and those it made may fail again meanwhile
-        if step.finished:
-            break
-    assert (step.id, step.made) == (job.id, 100)
+    assert len(steps) >= 12
+    assert (steps[-1].id, steps[-1].made, steps[-1].finished) == (job.id, 100, True)
     assert sorted(waiting) == sorted(failed)
-    assert await kit.store.step_replays(9, kit.now) == []
 
 
 async def test_the_latest_delivery_of_an_event_decides(kit: Kit) -> None:
@@ -132,7 +130,7 @@ async def test_it_takes_types_and_a_span_of_time(kit: Kit) -> None:
         assert (await kit.store.create_replay(job, kit.now)).count == len(expected)
         assert [done.made for done in await kit.replayed(3)] == [len(expected)]
         works = await kit.claim()
-        assert [work.event.id for work in works] == [events[number].id for number in expected]
+        assert sorted(work.event.id for work in works) == [events[number].id for number in expected]
         await kit.finish(works, FAILED)
 
 

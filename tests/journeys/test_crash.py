@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from tests.kit.load import Load
+from tests.kit.load import Load, hold_order, hold_sums
 from tests.kit.node import LOOPBACK, Node
-from tests.kit.receiver import Endpoint, Received, Reply
+from tests.kit.receiver import Received, Reply
 from tests.kit.shop import QUICKLY, came, opened, until
 
 SEED = 20_261_123
@@ -33,14 +33,14 @@ async def test_kill_9_at_random_moments_under_load_loses_nothing_accepted(own_no
         assert own_node.integrity() == "ok"
         assert len(load.accepted) > 10 * KILLS
         for endpoint in (plain, ordered):
-            _hold_sums(load, endpoint)
-        _hold_order(load, ordered)
+            hold_sums(load, endpoint)
+        hold_order(load, ordered)
         statuses = await shop.statuses()
         assert statuses == {"delivered": statuses["delivered"]}
 
 
 async def test_sigterm_under_load_exits_0_in_time_and_nothing_accepted_is_lost(tmp_path: Path) -> None:
-    node = Node(tmp_path, {**LOOPBACK, "SHUTDOWN_GRACE_S": "4"})
+    node = Node(tmp_path, {**LOOPBACK, "SHUTDOWN_GRACE_S": "3"})
     hanging = asyncio.Event()  # never set: these answers never come
 
     async def hang(_: asyncio.StreamWriter) -> None:
@@ -60,7 +60,7 @@ async def test_sigterm_under_load_exits_0_in_time_and_nothing_accepted_is_lost(t
             await asyncio.to_thread(node.start)
             await shop.settled()
             assert node.integrity() == "ok"
-            _hold_sums(load, endpoint)
+            hold_sums(load, endpoint)
 
 
 async def test_a_second_process_on_the_same_folder_is_refused_with_a_clear_message(own_node: Node) -> None:
@@ -144,27 +144,3 @@ async def test_a_stopped_node_answers_nothing_half_way(own_node: Node) -> None:
             return set(load.accepted.values()) <= set(endpoint.ids)
 
         await until(all_came)
-
-
-def _hold_sums(load: Load, endpoint: Endpoint) -> None:
-    """All accepted came; one number never came under two ids, nor one id with two bodies."""
-    missing = set(load.accepted.values()) - set(endpoint.ids)
-    assert not missing, f"{len(missing)} of {len(load.accepted)} accepted events never came"
-    bodies: dict[str, bytes] = {}
-    numbers: dict[int, str] = {}
-    for webhook in endpoint.webhooks:
-        assert bodies.setdefault(webhook.id, webhook.body) == webhook.body
-        assert numbers.setdefault(webhook.data["n"], webhook.id) == webhook.id
-
-
-def _hold_order(load: Load, endpoint: Endpoint) -> None:
-    """No webhook of a subject first comes after a later one of that subject was taken."""
-    position = {event: place for place, event in enumerate(dict.fromkeys(endpoint.ids))}
-    accepted_at = {webhook.id: webhook.json["timestamp"] for webhook in endpoint.webhooks}
-    by_subject: dict[str, list[str]] = {}
-    for number, event in load.accepted.items():
-        by_subject.setdefault(load.subjects[number], []).append(event)
-    for events in by_subject.values():
-        events.sort(key=position.__getitem__)
-        times = [accepted_at[event] for event in events]
-        assert times == sorted(times)

@@ -41,7 +41,8 @@ async def test_the_same_idempotency_key_fifty_times_at_once_is_one_event(shop: S
 
 
 @pytest.mark.parametrize(
-    "change", [{"type": "order.paid"}, {"subject": "order/2"}, {"data": {"total": 1.0}}, {"time": "2026-01-01T00:00:00Z"}]
+    "change",
+    [{"type": "order.paid"}, {"subject": "order/2"}, {"data": {"total": 1.0}}, {"time": "2026-01-01T00:00:00Z"}],
 )
 async def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(
     shop: Shop, change: dict[str, object]
@@ -104,7 +105,7 @@ async def test_a_batch_that_repeats_itself_or_others_says_so_event_by_event(shop
 async def test_data_arrives_byte_for_byte(shop: Shop) -> None:
     endpoint = await shop.subscribe()
     texts = [
-        b'{"big": 1152921504606846977, "price": 10.10, "e": 1E+2, "z": -0, "long": 0.1000000000000000055511151231257827}',
+        b'{"big": 1152921504606846977, "price": 10.10, "e": 1E+2, "z": -0, "long": 0.10000000000000000555111512312}',
         b'{"z":1,"a":2,"m":{"b":1,"a":[ ]}}',
         '{"escaped": "\\u00e4\\ud83d\\ude00\\u0000\\/", "raw": "ä😀 \x7f"}'.encode(),
         b'{ "spaces" :\t[ 1 ,\r\n 2 ] }',

@@ -23,8 +23,8 @@ SECRETS = {
 }
 # Spaces, escapes, key order and digits that no re-encoding would keep.
 BODIES = {
-    "shopify": b'{ "id": 820982911946154508, "total_price": "10.10",  "note": "Zo\\u00eb \\ud83d\\ude00", "currency": "EUR",'
-    b' "created_at": "2026-11-23T20:01:18+01:00", "line_items": [ ] }',
+    "shopify": b'{ "id": 820982911946154508, "total_price": "10.10",  "note": "Zo\\u00eb \\ud83d\\ude00",'
+    b' "currency": "EUR", "created_at": "2026-11-23T20:01:18+01:00", "line_items": [ ] }',
     "stripe": b'{"id": "evt_1Made", "object": "event", "type": "payment_intent.succeeded", "created": 1795464078,\n'
     b' "data": {"object": {"id": "pi_1", "object": "payment_intent", "amount": 1010, "currency": "eur"}}}',
     "standard": b'{"type": "order.created", "timestamp": "2026-11-23T20:01:18Z", "subject": "order/1",'
@@ -49,7 +49,9 @@ class Provider:
     source: dict[str, Any]
     endpoint: Endpoint
 
-    def sign(self, body: bytes, message_id: str = "msg_1", *, secret: str = "", at: float | None = None) -> dict[str, str]:
+    def sign(
+        self, body: bytes, message_id: str = "msg_1", *, secret: str = "", at: float | None = None
+    ) -> dict[str, str]:
         now_us = round((time.time() if at is None else at) * SECOND)
         topic, secret = TOPICS[self.kind], secret or SECRETS[self.kind]
         return KINDS[self.kind].sign(secret, body, now_us, topic=topic, message_id=message_id)
@@ -123,7 +125,10 @@ async def test_a_forged_one_is_401_without_telling_why_and_leaves_no_trace(provi
         (body, good | {signature: "\xff\xfe"}),
     ]
     if provider.kind != "shopify":  # it signs no time
-        forged += [(body, provider.sign(body, at=time.time() - 3600)), (body, provider.sign(body, at=time.time() + 3600))]
+        forged += [
+            (body, provider.sign(body, at=time.time() - 3600)),
+            (body, provider.sign(body, at=time.time() + 3600)),
+        ]
     answers = [await provider.send(*attempt) for attempt in forged]
     assert {answer.status for answer in answers} == {401}
     assert len({answer.body for answer in answers}) == 1  # one answer, whatever was wrong
@@ -169,7 +174,9 @@ async def test_a_node_takes_another_nodes_webhooks_as_a_source(shop: Shop) -> No
     event = await shop.publish("relayed.one", {"big": 1152921504606846977}, subject="order/1")
     await came(last, 2)
     await quiet(last, 0.3)
-    assert [webhook.body.partition(b',"data":')[2] for webhook in last.webhooks] == [b'{"big": 1152921504606846977}}'] * 2
+    assert [webhook.body.partition(b',"data":')[2] for webhook in last.webhooks] == [
+        b'{"big": 1152921504606846977}}'
+    ] * 2
     assert [webhook.subject for webhook in last.webhooks] == ["order/1"] * 2
     assert last.ids[0] == event["id"]
     (relayed,) = await shop.api.every("/v1/events", source=source["id"])

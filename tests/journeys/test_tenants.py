@@ -104,8 +104,12 @@ async def test_every_route_that_takes_an_id_answers_another_tenant_404(node: Nod
         if "raw=1" in path:
             continue  # it was published, there is none
         answer = await manager.call(method, path.format(**ids), body)
-        assert answer.status in (200, 201, 202, 204) or (answer.status == 409 and path.endswith("cancellation")) or (
-            answer.status == 409 and path.endswith("retries")  # its destination was deleted further up
+        assert (
+            answer.status in (200, 201, 202, 204)
+            or (answer.status == 409 and path.endswith("cancellation"))
+            or (
+                answer.status == 409 and path.endswith("retries")  # its destination was deleted further up
+            )
         ), (method, path, answer)
 
 
@@ -135,7 +139,9 @@ async def test_every_key_does_what_its_role_may_and_no_more(shop: Shop) -> None:
 async def test_nobody_we_know_gets_401_everywhere(shop: Shop, proof: str) -> None:
     routes = [*BY_ID, *ADMINS, *OTHERS, *LISTS, ("POST", "/v1/events", {}), ("GET", "/metrics", None)]
     for method, path, body in routes:
-        answer = await shop.api.call(method, path.format(event=1, destination=1, delivery=1, source=1), body, authorization=proof)
+        answer = await shop.api.call(
+            method, path.format(event=1, destination=1, delivery=1, source=1), body, authorization=proof
+        )
         assert answer.status == 401, (method, path, answer)
         assert answer.headers["www-authenticate"].startswith("Bearer")
     for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from tests.kit.http import Answer
+from tests.kit.receiver import Endpoint
 from tests.kit.shop import Shop
 
 PAUSE_S = 0.02  # after a refusal, before the publisher's next event
@@ -78,3 +79,27 @@ class Load:
         self.subjects[number] = f"order/{self._random.randrange(SUBJECTS)}"
         event = {"type": "order.created", "subject": self.subjects[number], "data": {"n": number, "pad": self._pad}}
         return event | ({"id": f"own-{number}"} if number % 2 else {})
+
+
+def hold_sums(load: Load, endpoint: Endpoint) -> None:
+    """All accepted came; one number never came under two ids, nor one id with two bodies."""
+    missing = set(load.accepted.values()) - set(endpoint.ids)
+    assert not missing, f"{len(missing)} of {len(load.accepted)} accepted events never came"
+    bodies: dict[str, bytes] = {}
+    numbers: dict[int, str] = {}
+    for webhook in endpoint.webhooks:
+        assert bodies.setdefault(webhook.id, webhook.body) == webhook.body
+        assert numbers.setdefault(webhook.data["n"], webhook.id) == webhook.id
+
+
+def hold_order(load: Load, endpoint: Endpoint) -> None:
+    """No webhook of a subject first comes after a later one of that subject was taken."""
+    position = {event: place for place, event in enumerate(dict.fromkeys(endpoint.ids))}
+    accepted_at = {webhook.id: webhook.json["timestamp"] for webhook in endpoint.webhooks}
+    by_subject: dict[str, list[str]] = {}
+    for number, event in load.accepted.items():
+        by_subject.setdefault(load.subjects[number], []).append(event)
+    for events in by_subject.values():
+        events.sort(key=position.__getitem__)
+        times = [accepted_at[event] for event in events]
+        assert times == sorted(times)

@@ -127,6 +127,13 @@ class Dispatcher:
         """The store may have something due for this lane."""
         self._supply.wake(destination_id)
 
+    def recall(self, destination_id: str, delivery_id: str) -> None:
+        """A delivery was cancelled: where it waits in memory it goes back unsent; an ordered subject's next may go."""
+        lane = self._lanes.get(destination_id)
+        if lane is not None:
+            self._supply.take_back(lane, delivery_id)
+            self.wake(destination_id)
+
     def reset(self, destination_id: str) -> None:
         """A person resumed the destination: breaker and hold are forgotten."""
         lane = self._lanes.get(destination_id)

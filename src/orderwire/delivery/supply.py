@@ -209,6 +209,15 @@ class Supply:
             lane.backlog = True
             self.release(works)
 
+    def take_back(self, lane: Lane, delivery_id: str) -> None:
+        """Give back this one, where the lane has it ready."""
+        for place, work in enumerate(lane.ready):
+            if work.delivery_id == delivery_id:
+                del lane.ready[place]
+                self._memory.let_go(len(work.event.data))
+                self.release([work])
+                return
+
     def release(self, works: list[Work]) -> None:
         """Give claimed deliveries back to the store."""
         self.spawn(self._release(works))

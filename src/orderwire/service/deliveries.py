@@ -55,8 +55,8 @@ class Deliveries:
         delivery = _found(await self._store.cancel(caller.tenant, delivery_id, CANCELLED_BY_HAND, now), delivery_id)
         if delivery.status is not DeliveryStatus.CANCELLED:
             raise Conflict(f"delivery {delivery_id} is {delivery.status} already")
+        self._dispatcher.recall(delivery.destination, delivery_id)
         await self._store.append_audit(caller.entry("delivery.cancel", delivery_id, now))
-        self._dispatcher.wake(delivery.destination)  # an ordered subject's next may go
         return delivery
 
 

@@ -15,6 +15,10 @@ class Dispatcher(Protocol):
         """Something may be claimable for a lane."""
         ...
 
+    def recall(self, destination_id: str, delivery_id: str) -> None:
+        """A delivery was cancelled: where it waits in memory it is not sent, and an ordered subject's next may go."""
+        ...
+
     def reset(self, destination_id: str) -> None:
         """A person resumed the lane: close the breaker, forget the hold."""
         ...

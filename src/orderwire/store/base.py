@@ -252,7 +252,10 @@ class Store(Protocol):
         ...
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
-        """A consistent copy at `target` while running; `progress(done, total)` in pages. OrderwireError if it exists."""
+        """A consistent copy at `target` while running; `progress(done, total)` in pages.
+
+        Raises OrderwireError where it exists or cannot be written.
+        """
         ...
 
     # -- the hot path ----------------------------------------------------------------------------

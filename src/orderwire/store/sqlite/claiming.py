@@ -20,9 +20,9 @@ CLAIM_MANUAL = (
     " WHERE d.destination = ? AND d.tenant = ? AND d.manual = 1 AND d.owner IS NULL"
     f" AND {_NO_RETRY_IN_HAND} AND {_NO_HEAD_IN_HAND} ORDER BY d.tenant, d.id LIMIT ?"
 )
-_DUE = (
+_DUE = (  # `+`: an equality would hide from the planner that the index is in order already
     "FROM deliveries d INDEXED BY deliveries_due"
-    " WHERE d.destination = ? AND d.tenant = ? AND d.owner IS NULL AND d.due_at IS NOT NULL"
+    " WHERE d.destination = ? AND +d.tenant = ? AND d.owner IS NULL AND d.due_at IS NOT NULL"
     f" AND {_NO_RETRY_IN_HAND}"
 )
 CLAIM_DUE = f"SELECT d.tenant, d.id {_DUE} AND d.due_at <= ? AND d.manual = 0 ORDER BY d.due_at, d.tenant, d.id LIMIT ?"

@@ -57,14 +57,14 @@ def promote(connection: sqlite3.Connection, tenant: str, delivery_id: str, now: 
 
 def give_up(connection: sqlite3.Connection, deliveries: Iterable[tuple[str, str]], owner: str, now: int) -> None:
     """Own these (tenant, id) no longer. A head that was cancelled in hand lets the next go."""
-    for place in deliveries:
+    for tenant, delivery_id in deliveries:
         row = connection.execute(
             "UPDATE deliveries SET owner = NULL WHERE tenant = ? AND id = ? AND owner = ?"
             " RETURNING sequence IS NOT NULL AND status = 'cancelled'",
-            (*place, owner),
+            (tenant, delivery_id, owner),
         ).fetchone()
         if row is not None and row[0]:
-            promote(connection, *place, now)
+            promote(connection, tenant, delivery_id, now)
 
 
 def reclaim(connection: sqlite3.Connection, now: int) -> None:
@@ -75,6 +75,6 @@ def reclaim(connection: sqlite3.Connection, now: int) -> None:
         " WHERE owner IS NOT NULL AND sequence IS NOT NULL AND status = 'cancelled'"
     ).fetchall()
     connection.execute("UPDATE deliveries INDEXED BY deliveries_owned SET owner = NULL WHERE owner IS NOT NULL")
-    for place in cancelled:
-        promote(connection, *place, now)
+    for tenant, delivery_id in cancelled:
+        promote(connection, tenant, delivery_id, now)
     connection.execute("COMMIT")

@@ -242,12 +242,14 @@ def _rows(
     connection: sqlite3.Connection, listing: Listing[T], scan: Where, keep: Where, edge: str | None, limit: int
 ) -> list[T]:
     """Newest first, down to `edge`."""
-    down_to, values = ("", ()) if edge is None else (f" AND {listing.id} >= ?", (edge,))
+    bounded: Where = Where(scan)
+    if edge is not None:
+        bounded.add(f"{listing.id} >= ?", edge)
     statement = (
-        f"SELECT {listing.columns} FROM {listing.index}{listing.join} WHERE {scan}{down_to} AND {keep}"  # noqa: S608
+        f"SELECT {listing.columns} FROM {listing.index}{listing.join} WHERE {bounded} AND {keep}"  # noqa: S608
         f" ORDER BY {listing.id} DESC LIMIT ?"
     )
-    found = connection.execute(statement, (*scan.values, *values, *keep.values, limit))
+    found = connection.execute(statement, (*bounded.values, *keep.values, limit))
     return [listing.make(row) for row in found]
 
 

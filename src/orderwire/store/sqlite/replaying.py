@@ -44,7 +44,7 @@ def count_candidates(connection: sqlite3.Connection, job: ReplayJob, last: str) 
         "until": job.until,
         "status": job.status.value if job.status else None,
     }
-    row = connection.execute(f"SELECT count(*) {CANDIDATES} AND {types}", values).fetchone()  # noqa: S608 - constants
+    row = connection.execute(f"SELECT count(*) {CANDIDATES} AND {types}", values).fetchone()
     return int(row[0])
 
 
@@ -109,7 +109,7 @@ def end_replays(connection: sqlite3.Connection, destination: str) -> None:
 def _choose(connection: sqlite3.Connection, values: dict[str, Any]) -> list[Any]:
     """Events to send again, with the delivery that each was chosen by at the end."""
     types, more = _types(json.loads(values["types"]))
-    statement = f"SELECT {EVENT_COLUMNS}, d.id {CANDIDATES} AND {types} ORDER BY d.id LIMIT :limit"  # noqa: S608
+    statement = f"SELECT {EVENT_COLUMNS}, d.id {CANDIDATES} AND {types} ORDER BY d.id LIMIT :limit"
     return connection.execute(statement, values | more).fetchall()
 
 
@@ -120,7 +120,8 @@ def _start(job: ReplayJob) -> str:
 
 def _types(patterns: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """`e.type` matches one of them; every type without any."""
-    conditions, values = [], {}
+    conditions: list[str] = []
+    values: dict[str, Any] = {}
     for number, pattern in enumerate(patterns):
         low, high = f"low{number}", f"high{number}"
         condition, bounds = type_condition(pattern, f":{low}", f":{high}")
