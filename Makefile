@@ -80,7 +80,7 @@ lock: ## pin pyproject.toml's dependencies anew; `make lock UPGRADE=--upgrade` t
 		echo "make lock: the lines above name a registry or a path of this machine" >&2; exit 1; fi
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) .lock-venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lock-venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo lint test check bench chaos format lock clean

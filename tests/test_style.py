@@ -17,7 +17,7 @@ NAMES_SAYING_NOTHING = {"util", "utils", "common", "helpers", "manager", "manage
 
 # What .gitignore leaves out: made by tools, or a person's own.
 NOT_OURS = {".git", ".venv", ".lock-venv", "node_modules", "__pycache__", "build", "dist", "htmlcov"}
-NOT_OURS |= {".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache", ".hypothesis"}
+NOT_OURS |= {".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache", ".hypothesis", ".schemathesis"}
 NOT_OURS_AT_THE_TOP = {"data", "orderwire-data", ".env", "orderwire.toml", ".idea", ".vscode"}
 
 PURE = ("ingest", "routing")
@@ -96,10 +96,7 @@ def test_every_module_and_package_has_a_name_that_says_something() -> None:
     vague = [
         _name(path)
         for path in MODULES
-        if any(
-            NAMES_SAYING_NOTHING & set(part.split("_"))
-            for part in path.relative_to(SRC).with_suffix("").parts
-        )
+        if any(NAMES_SAYING_NOTHING & set(part.split("_")) for part in path.relative_to(SRC).with_suffix("").parts)
     ]
     assert not vague, f"name these after what they do: {vague}"
 
@@ -141,7 +138,5 @@ def test_every_requirement_is_pinned_and_hashed(path: Path) -> None:
     entries = re.sub(r"\\\n", " ", path.read_text("utf-8")).splitlines()
     pins = [line for line in entries if line.strip() and not line.lstrip().startswith("#")]
     assert pins
-    loose = [
-        line[:80] for line in pins if not re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)
-    ]
+    loose = [line[:80] for line in pins if not re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
     assert not loose, f"run `make lock`: {loose}"

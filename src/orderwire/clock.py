@@ -1,5 +1,6 @@
 """Time, as a thing one is handed. Nothing else in the house asks the operating system for it."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -7,7 +8,9 @@ from typing import Protocol
 
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
+INSTANT_MAX = 253_402_300_799_999_999  # the end of the year 9999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Clock(Protocol):
@@ -57,9 +60,13 @@ def _second_text(second: int) -> str:
 
 
 def from_rfc3339(text: str) -> int:
-    """Parse RFC 3339 (an offset or Z is required). Raises ValueError."""
-    parsed = datetime.fromisoformat(text)
-    if parsed.tzinfo is None:
-        msg = "needs a time zone, e.g. 2026-11-23T20:01:18Z"
+    """Parse RFC 3339 of the years 1970 to 9999, its offset included. Raises ValueError saying what to write."""
+    try:
+        parsed = datetime.fromisoformat(text.upper()) if _RFC3339.fullmatch(text) else None
+    except ValueError:  # the 31st of June
+        parsed = None
+    at = -1 if parsed is None else (parsed - _EPOCH) // timedelta(microseconds=1)
+    if not 0 <= at <= INSTANT_MAX:
+        msg = "must be an RFC 3339 time of 1970 or later with its offset, e.g. 2026-11-23T20:01:18Z"
         raise ValueError(msg)
-    return (parsed - _EPOCH) // timedelta(microseconds=1)
+    return at

@@ -18,7 +18,10 @@ class SecretBox:
     def __init__(self, keys: list[bytes]) -> None:
         """`keys`: newest first, 32 bytes each. Raises ValueError."""
         if not keys or any(len(key) != KEY_BYTES for key in keys):
-            msg = "ORDERWIRE_SECRET_KEY is base64 of 32 bytes (a comma list, newest first); make one with: openssl rand -base64 32"
+            msg = (
+                "ORDERWIRE_SECRET_KEY is base64 of 32 bytes (a comma list, newest first); "
+                "make one with: orderwire keys generate-secret-key"
+            )
             raise ValueError(msg)
         self._keys = {_fingerprint(key): AESGCM(key) for key in keys}
         self._first = _fingerprint(keys[0])

@@ -1,5 +1,7 @@
 """Every refusal that reaches a person, as a tree. An error says what is wrong and what to do next.
 
+Behind each name its HTTP status, and when it is raised:
+
     OrderwireError
     ├─ Malformed 400        not JSON, bad UTF-8, repeated keys
     ├─ Unauthorized 401     no key, unknown key, bad provider signature
@@ -31,9 +33,7 @@ class OrderwireError(Exception):
     title = "Internal error"
     slug = "internal"
 
-    def __init__(
-        self, detail: str, errors: tuple[FieldError, ...] = (), retry_after_s: int | None = None
-    ) -> None:
+    def __init__(self, detail: str, errors: tuple[FieldError, ...] = (), retry_after_s: int | None = None) -> None:
         """`detail` is one sentence for a person; `errors` names fields; `retry_after_s` where waiting helps."""
         super().__init__(detail)
         self.detail = detail

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from orderwire.crypto import SecretBox
+from orderwire.faults import sentence
 
 VARIABLE_PREFIX = "ORDERWIRE_"
 CONFIG_FILE = "orderwire.toml"
@@ -34,7 +35,7 @@ ADMIN_KEY_FILE = "admin.key"  # in the data folder, mode 0600
 SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the file's name, not a secret
 
 SHUTDOWN_GRACE_S_MAX = 10
-RETENTION_DAYS_MIN = 7
+RETENTION_DAYS_MIN, RETENTION_DAYS_MAX = 7, 36_500
 KIB, MIB = 1024, 1024 * 1024
 
 
@@ -163,7 +164,7 @@ class Settings(BaseSettings):
         None, "PEM file: authorities that deliveries trust instead of the system's", "/etc/orderwire/ca.pem"
     )
 
-    retention_days: int = setting(30, "days an event is kept, at least 7", ge=RETENTION_DAYS_MIN, le=36_500)
+    retention_days: int = setting(30, "days an event is kept, at least 7", ge=RETENTION_DAYS_MIN, le=RETENTION_DAYS_MAX)
     inbound_bytes_max: int = setting(8 * MIB, "bytes of one provider's webhook at /in/", ge=KIB, le=64 * MIB)
     key_requests_per_s_max: float = setting(20_000.0, "requests a second of one key; 0: no limit", ge=0)
     tenant_requests_per_s_max: float = setting(50_000.0, "requests a second of one tenant; 0: no limit", ge=0)
@@ -264,7 +265,7 @@ def _nearest(name: str) -> str:
 
 def _sentence(fault: ErrorDetails, flags: Mapping[str, object], file: Path) -> str:
     """`ORDERWIRE_PORT (in orderwire.toml): must be …; write for example ORDERWIRE_PORT=8080`."""
-    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    reason = sentence(fault)
     if not fault["loc"]:
         return reason
     name = str(fault["loc"][0])

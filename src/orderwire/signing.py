@@ -33,7 +33,7 @@ class HmacSigner:
     def __init__(self, secret: str) -> None:
         """Prepare a `whsec_` secret. Raises ValueError where it is not one."""
         key = decode_symmetric(secret)
-        key = key.ljust(64, b"\0") if len(key) <= 64 else sha256(key).digest().ljust(64, b"\0")  # noqa: PLR2004
+        key = key.ljust(64, b"\0") if len(key) <= 64 else sha256(key).digest().ljust(64, b"\0")
         self._inner = sha256(bytes(b ^ 0x36 for b in key))
         self._outer = sha256(bytes(b ^ 0x5C for b in key))
 

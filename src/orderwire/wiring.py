@@ -308,5 +308,3 @@ def _kept(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
         file.flush()
         os.fsync(file.fileno())
     return text, True
-
-

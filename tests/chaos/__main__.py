@@ -46,7 +46,7 @@ def main() -> int:
 def _run(name: str, seed: int, minutes: float) -> dict[str, Any]:
     """One scenario in a folder of its own."""
     print(f"{name}: {(sys.modules[f'tests.chaos.{name}'].__doc__ or '').splitlines()[0]}", flush=True)
-    began, ended = monotonic(), {"ok": True}
+    began, ended = monotonic(), dict[str, Any](ok=True)
     with tempfile.TemporaryDirectory(prefix=f"orderwire-chaos-{name}-") as folder:
         run = Run(seed, Path(folder))
         try:
@@ -54,7 +54,7 @@ def _run(name: str, seed: int, minutes: float) -> dict[str, Any]:
         except Skipped as reason:
             ended = {"ok": True, "skipped": str(reason)}
             print(f"    skipped: {reason}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios run
             ended = {"ok": False, "broken": str(error) or type(error).__name__}
             traceback.print_exc()
     seconds = round(monotonic() - began, 1)

@@ -1,4 +1,4 @@
-"""A hundred thousand waiting for one address that refuses, as many for one that never answers; and a lane beside them."""
+"""A hundred thousand waiting for an address that refuses, as many for one that never answers; a lane beside them."""
 
 import asyncio
 from time import monotonic
@@ -34,13 +34,23 @@ async def _beside(run: Run, shop: Shop, kind: str) -> None:
     began = monotonic()
     await shop.publish_all({"type": "dead.one", "data": {"n": n}} for n in range(WAITING))
     run.note(**{f"{kind}_publish_s": monotonic() - began})
+    cpu_s, attempts = shop.node.cpu_s(), await _attempts(shop, dead)
     latency = await paced(shop, alive, "alive.one", per_second=RATE, seconds=SECONDS)
+    spent = {
+        f"{kind}_attempts_per_s": (await _attempts(shop, dead) - attempts) / SECONDS,
+        f"{kind}_node_cpu_share": (shop.node.cpu_s() - cpu_s) / SECONDS,
+    }
     waiting = shop.node.query(
         "SELECT count(*) FROM deliveries WHERE destination = ? AND status IN ('pending', 'retrying')", dead
     )[0][0]
-    run.note(**{f"{kind}_waiting": waiting}, **empty.figures(f"{kind}_before"), **latency.figures(f"{kind}_beside"))
+    run.note(**{f"{kind}_waiting": waiting}, **spent, **empty.figures(f"{kind}_before"), **latency.figures(f"{kind}_beside"))
     assert waiting == WAITING, f"{WAITING - waiting} of the waiting are gone"
     assert latency.p99 < P99_MS_MAX, f"p99 beside a {kind} lane is {latency.p99:.0f} ms"
+
+
+async def _attempts(shop: Shop, destination: str) -> int:
+    stats = await shop.api.ask("GET", f"/v1/destinations/{destination}/stats")
+    return int(stats["attempts"])
 
 
 async def _dead_lane(shop: Shop, kind: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from tests.chaos.scenario import Run, Skipped
@@ -51,14 +51,14 @@ async def run(run: Run) -> None:
         assert not node.unforeseen(), node.tail
 
 
-def _more_refused(load: Load, count: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _more_refused(load: Load, count: int) -> Callable[[], Awaitable[bool]]:
     async def look() -> bool:
         return load.refused >= count
 
     return look
 
 
-def _more_accepted(load: Load, count: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _more_accepted(load: Load, count: int) -> Callable[[], Awaitable[bool]]:
     async def look() -> bool:
         return len(load.accepted) >= count
 

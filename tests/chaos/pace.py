@@ -1,4 +1,4 @@
-"""Latency from publish to receive at a fixed rate. An event's clock starts when it was due, however late it was sent."""
+"""Latency from publish to receive at a fixed rate. An event's clock starts when it was due, not when it was sent."""
 
 import asyncio
 from dataclasses import dataclass

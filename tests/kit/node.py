@@ -139,6 +139,11 @@ class Node:
         """The most it ever held."""
         return self._status_kib("VmHWM") * 1024
 
+    def cpu_s(self) -> float:
+        """Seconds of processor time it has used since its last start."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """A look into its file, for sums that no call of the API gives."""
         with contextlib.closing(sqlite3.connect(f"file:{self.data / DATABASE}?mode=ro", uri=True, timeout=30)) as file:

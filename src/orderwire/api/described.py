@@ -150,7 +150,8 @@ WEBHOOKS: dict[str, Any] = {
             "operationId": "webhook_event",
             "summary": "What a webhook destination receives (Standard Webhooks 1.0)",
             "description": "2xx within `timeout_s` is delivered; 410 disables the destination; 429 and 503 with "
-            "Retry-After hold it back; anything else is retried.",
+            "Retry-After hold it back; anything else is retried. With payload `thin` there is no `data`; with "
+            "`cloudevents` it is a CloudEvents 1.0 event (application/cloudevents+json).",
             "parameters": [
                 {"name": name, "in": "header", "required": True, "schema": schema, "description": text}
                 for name, schema, text in (

@@ -2,20 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from orderwire.api.answers import PageQuery, answer, listing, nothing
 from orderwire.api.route import By, Node, Route
 from orderwire.api.shapes import EventTypeShown, Listing
-from orderwire.model import EVENT_TYPE_CHARS_MAX, EVENT_TYPE_PATTERN
-from orderwire.service.specs import EventTypeSpec
+from orderwire.service.specs import EventTypeSpec, TypeName
 
 router = APIRouter(route_class=Route, tags=["event types"])
-TypeInPath = Annotated[str, Path(pattern=EVENT_TYPE_PATTERN, max_length=EVENT_TYPE_CHARS_MAX)]
 
 
 @router.put("/v1/event-types/{type}", name="event_type.put", response_model=EventTypeShown)
-async def put(type: TypeInPath, spec: EventTypeSpec, node: Node, by: By) -> Response:
+async def put(type: TypeName, spec: EventTypeSpec, node: Node, by: By) -> Response:
     """Write an entry, new or in place of the old one. With `strict`, data that breaks the schema is refused."""
     return answer(EventTypeShown.show(await node.event_types.put(by, type, spec)))
 

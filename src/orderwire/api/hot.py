@@ -21,6 +21,7 @@ from orderwire.service.receiving import Receiving
 from orderwire.store.base import Accepted
 
 EVENTS, BATCH, INGEST = "/v1/events", "/v1/events/batch", "/in/"
+LIVE = "/v1/live"  # has no end, and so no HEAD
 PUBLISH_BYTES_MAX = DATA_BYTES_MAX + ENVELOPE_BYTES_MAX
 log = structlog.get_logger("orderwire.api")
 
@@ -46,6 +47,8 @@ class HotRoutes:
             if path.startswith(INGEST) and method in ("POST", "GET"):
                 await self._answer(scope, receive, send, INGEST)
                 return
+            if method == "HEAD" and path != LIVE and not path.startswith(INGEST):
+                scope = {**scope, "method": "GET"}  # the server leaves the body out
         await self._rest(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, route: str) -> None:

@@ -14,14 +14,12 @@ from orderwire.errors import Unavailable
 router = APIRouter(route_class=Route, tags=["node"])
 
 
-@router.head("/healthz", name="node.health", include_in_schema=False)
 @router.get("/healthz", name="node.health", response_model=dict[str, str])
 async def health() -> Response:
     """The process runs."""
     return answer({"status": "ok", "version": __version__})
 
 
-@router.head("/readyz", name="node.ready", include_in_schema=False)
 @router.get("/readyz", name="node.ready", response_model=dict[str, str])
 async def ready(node: Node) -> Response:
     """It takes events: not stopping, and the store can be written."""

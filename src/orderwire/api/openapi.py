@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from orderwire.api.described import PATHS, PUBLIC_SCHEMAS, WEBHOOKS
+from orderwire.api.hot import INGEST, LIVE
 from orderwire.api.route import PUBLIC
 from orderwire.destinations import KINDS
 from orderwire.service.specs import DestinationSpec, SourceSpec, TenantSpec
@@ -73,7 +74,7 @@ class Allowed:
     """Which methods a path has, of all routes, the raw ones too. A path spelled out wins over a pattern."""
 
     def __init__(self, document: Document) -> None:
-        self._methods = {path: sorted(map(str.upper, item)) for path, item in document["paths"].items()}
+        self._methods = {path: _methods(path, item) for path, item in document["paths"].items()}
         self._patterns = [
             (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"), methods) for path, methods in self._methods.items()
         ]
@@ -83,6 +84,11 @@ class Allowed:
         if path in self._methods:
             return self._methods[path]
         return next((methods for pattern, methods in self._patterns if pattern.match(path)), [])
+
+
+def _methods(path: str, item: Document) -> list[str]:
+    methods = set(map(str.upper, item))
+    return sorted(methods | {"HEAD"} if "GET" in methods and path not in (LIVE, f"{INGEST}{{source}}") else methods)
 
 
 def _complete_components(components: Document) -> None:
@@ -117,7 +123,6 @@ def _complete(operation: Document, schemas: Document) -> None:
     if "description" in operation:
         operation["summary"] = re.split(r"[.;:]( |$)", operation["description"])[0]
     verb = operation["operationId"].replace("_", ".", 1)
-    verb = operation.pop("x-verb", verb)
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     if operation.get("security") == [] or verb in PUBLIC:

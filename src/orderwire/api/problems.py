@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orderwire.errors import Malformed, OrderwireError, Unauthorized
-from orderwire.service.specs import refusal
+from orderwire.faults import refusal
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("orderwire.api")
@@ -53,18 +53,15 @@ async def on_validation(_: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """No such route, or not that method: with `Allow`."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    path, headers = request.url.path, dict(error.headers or {})
-    if error.status_code == 404:
-        refused = _Http(404, "Not found", "not-found", f"there is nothing at {path[:200]}")
-    elif error.status_code == 405:
-        headers["allow"] = ", ".join(request.app.state.allowed(path)) or headers.get("Allow", "")
-        headers.pop("Allow", None)
-        detail = f"{request.method} is not allowed at {path[:200]}"
-        refused = _Http(405, "Method not allowed", "method-not-allowed", detail)
-    else:
+    if error.status_code not in (404, 405):
         return problem(Malformed(str(error.detail)))
-    answer = problem(refused)
-    answer.headers.update(headers)
+    path = request.url.path
+    allowed = ", ".join(request.app.state.allowed(path))  # of the raw routes too, which FastAPI knows nothing of
+    if not allowed:
+        return problem(_Http(404, "Not found", "not-found", f"there is nothing at {path[:200]}; see /docs"))
+    detail = f"{request.method} is not allowed at {path[:200]}, but {allowed}"
+    answer = problem(_Http(405, "Method not allowed", "method-not-allowed", detail))
+    answer.headers["allow"] = allowed
     return answer
 
 

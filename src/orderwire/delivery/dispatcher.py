@@ -178,6 +178,7 @@ class Dispatcher:
             lane is None
             or self._stopping
             or not self._memory.has_room(size)
+            or len(lane.ready) + lane.reserved >= self._memory.lane_events_max
             or not lane.may_hold(self._clock.now() if lane.health.hold_until else 0)
         ):
             return False

@@ -1,7 +1,5 @@
 """What a lane learns from its attempts: breaker, hold, and when to give up on a destination. Pure."""
 
-import msgspec
-
 from orderwire.clock import DAY
 from orderwire.model import LaneHealth
 
@@ -38,8 +36,3 @@ def resumed(health: LaneHealth) -> LaneHealth:
 def to_disable(health: LaneHealth, now: int) -> bool:
     """Whether it has only failed for so long that somebody must look."""
     return health.failing_since is not None and now - health.failing_since >= DISABLE_AFTER
-
-
-def without_hold(health: LaneHealth) -> LaneHealth:
-    """The hold is over."""
-    return msgspec.structs.replace(health, hold_until=None)

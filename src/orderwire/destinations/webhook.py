@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orderwire.destinations.base import Guarantee
-from orderwire.errors import FieldError, Invalid
+from orderwire.faults import refusal
 
 URL_CHARS_MAX = 2048
 HEADERS_MAX = 20
@@ -128,7 +128,7 @@ class WebhookConfig(_Form):
     headers: Headers = {}
     timeout_s: Annotated[float, Field(ge=1, le=60)] = 15
     signing: Literal["v1", "v1a"] = "v1"
-    payload: Literal["standard", "thin"] = "standard"
+    payload: Literal["standard", "thin", "cloudevents"] = "standard"
     tls: Tls | None = None
     auth: Auth | None = None
 
@@ -165,11 +165,7 @@ class WebhookKind:
         try:
             return WebhookConfig.model_validate(config).model_dump(exclude_none=True)
         except ValidationError as error:
-            faults = tuple(
-                FieldError(".".join(["config", *map(str, fault["loc"])]), _message(fault["msg"]))
-                for fault in error.errors(include_url=False, include_input=False, include_context=False)
-            )
-            raise Invalid(f"{faults[0].path}: {faults[0].message}", faults) from None
+            raise refusal(error.errors(include_url=False, include_context=False), within="config") from None
 
     def secret_scheme(self, config: Mapping[str, Any]) -> str | None:
         """The configured signature's."""
@@ -182,10 +178,6 @@ def _at(config: Mapping[str, Any], path: tuple[str, ...]) -> object:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ")
 
 
 def _certificates(pem: str, field: str) -> list[x509.Certificate]:

@@ -1,5 +1,7 @@
 """What a webhook destination receives: headers, body and signatures of Standard Webhooks 1.0.
 
+As payload `cloudevents` the body is a CloudEvents 1.0 event in the JSON format's structured mode, signed alike.
+
 A `WebhookPlan` is made once a change of configuration and holds all that does not vary; one delivery then costs a
 splice of the body and a signature. `data` goes out byte for byte as it came in.
 """
@@ -16,6 +18,7 @@ from orderwire.signing import Signer, signed_prefix, signer
 
 TIMEOUT_S_DEFAULT = 15.0
 USER_AGENT = f"Orderwire/{__version__}"
+MEDIA_TYPES = {"cloudevents": "application/cloudevents+json"}  # of the others: application/json
 
 _encode = msgspec.json.encode
 
@@ -33,7 +36,7 @@ class WebhookPlan:
         self.tls: dict[str, Any] | None = config.get("tls") or None
         self._payload: str = config.get("payload") or "standard"
         self._headers = [
-            "content-type: application/json",
+            f"content-type: {MEDIA_TYPES.get(self._payload, 'application/json')}",
             f"user-agent: {USER_AGENT}",
             *_authorization(config.get("auth") or {}),
             *(f"{name}: {value}" for name, value in (config.get("headers") or {}).items()),
@@ -45,10 +48,11 @@ class WebhookPlan:
 
     def body(self, event: Event) -> bytes:
         """The JSON body: the envelope around the publisher's own bytes."""
+        if self._payload == "cloudevents":
+            return b"".join((_encode(_cloud_event(event))[:-1], b',"data":', event.data, b"}"))
         subject = b"null" if event.subject is None else _encode(event.subject)
-        head = (
-            f'{{"id":"{event.supplied_id or event.id}","type":"{event.type}","timestamp":"{to_rfc3339(event.time_at)}","subject":'
-        ).encode() + subject
+        when = to_rfc3339(event.time_at)
+        head = f'{{"id":"{event.public_id}","type":"{event.type}","timestamp":"{when}","subject":'.encode() + subject
         if self._payload == "thin":
             return head + b"}"
         return b"".join((head, b',"data":', event.data, b"}"))
@@ -68,6 +72,21 @@ class WebhookPlan:
             f"webhook-timestamp: {timestamp_s}",
             f"webhook-signature: {signatures}",
         ]
+
+
+def _cloud_event(event: Event) -> dict[str, str]:
+    """The attributes of a CloudEvent; `source` and `id` together are unique, as its specification asks."""
+    attributes = {
+        "specversion": "1.0",
+        "id": event.public_id,
+        "source": f"urn:orderwire:source:{event.source_id}"
+        if event.source_id
+        else f"urn:orderwire:tenant:{event.tenant}",
+        "type": event.type,
+        "time": to_rfc3339(event.time_at),
+        "datacontenttype": "application/json",
+    }
+    return attributes if event.subject is None else attributes | {"subject": event.subject}
 
 
 def _authorization(auth: dict[str, Any]) -> list[str]:

@@ -93,7 +93,8 @@ class Caller(Value, frozen=True, kw_only=True):
     def ask(self, verb: str) -> None:
         """Raises Forbidden where the key's role has not the verb."""
         if not self.may(verb):
-            raise Forbidden(f"a {self.role} key may not {verb.replace('.', ': ')}")
+            able = ", ".join(role for role in Role if verb in PERMISSIONS[role])
+            raise Forbidden(f"a {self.role} key may not {verb}; use a key of role {able}")
 
     def entry(self, verb: str, resource: str, now: int, detail: str = "") -> AuditEntry:
         """The audit line of what this caller does."""
@@ -140,7 +141,8 @@ class Callers:
         key = self._configuration.key_by_hash(hash_key(_token(authorization)))
         if key is None:
             raise Unauthorized("this key is not known here")
-        named = tenant if tenant is not None else key.tenant
+        own = DEFAULT_TENANT if key.role is Role.ADMIN else key.tenant
+        named = tenant if tenant is not None else own
         if named != key.tenant and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
             raise NotFound(f"there is no tenant {named[:64]}")
         caller = Caller(key_id=key.id, tenant=named, role=key.role, origins=key.origins)

@@ -74,7 +74,10 @@ class Events:
         *,
         batch: bool = False,
     ) -> list[tuple[Event, Accepted]]:
-        """Keep what a publisher sent, all or none. Raises Invalid and Conflict (a batch's name `events[i]`), Unavailable."""
+        """Keep what a publisher sent, all or none.
+
+        Raises Invalid and Conflict (of a batch they name `events[i]`), and Unavailable.
+        """
         now = self._clock.now()
         events: list[Event] = []
         pinned: list[Destination | None] = []

@@ -57,7 +57,7 @@ class SourceKind(Protocol):
 
     @property
     def install_hint(self) -> str | None:
-        """How to install what is missing; empty where nothing is."""
+        """How to install what is missing; None where nothing is."""
         ...
 
     def validate_config(self, config: Mapping[str, Any], secrets: tuple[str, ...], /) -> None:

@@ -30,9 +30,7 @@ class Bucket:
             return
         self._tokens = tokens
         wait_s = max(1, ceil((1 - tokens) / self._limit))
-        raise TooManyRequests(
-            f"this {self._whose} may make {self._limit:g} requests a second", retry_after_s=wait_s
-        )
+        raise TooManyRequests(f"this {self._whose} may make {self._limit:g} requests a second", retry_after_s=wait_s)
 
 
 class Rates:

@@ -109,7 +109,7 @@ class SourceKind:
     notices: Callable[[Source, InboundRequest, Any, int], tuple[Notice, ...]]
     sign: Sign
     available: bool = True
-    install_hint: str = ""
+    install_hint: str | None = None
 
     @property
     def config_schema(self) -> dict[str, Any]:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from orderwire.clock import SECOND, from_rfc3339, to_rfc3339
+from orderwire.clock import INSTANT_MAX, SECOND, from_rfc3339, to_rfc3339
 from orderwire.money import Money, exponent, money, scaled
-
-TIME_AT_MAX = 253_402_300_799_999_999  # the end of the year 9999
 
 Pick = Callable[[Any, str | None], Any]
 
@@ -156,7 +154,7 @@ def time_at(source: Any, *paths: str) -> int | None:
                 continue
         except (ValueError, OverflowError):
             continue
-        if 0 <= found <= TIME_AT_MAX:
+        if 0 <= found <= INSTANT_MAX:
             return found
     return None
 

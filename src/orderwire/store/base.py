@@ -223,12 +223,16 @@ class StatRow(Value, frozen=True, kw_only=True):
 
 
 class Pruned(Value, frozen=True, kw_only=True):
-    """What one bounded step of retention did. `more`: call again."""
+    """What one bounded step of retention did. `more`: call again at once.
+
+    `left`: old events stay for now, as deliveries of theirs are in hand: call again when those have ended.
+    """
 
     events: int = 0
     expired: int = 0
     keys: int = 0
     more: bool = False
+    left: bool = False
 
 
 class Store(Protocol):
@@ -395,6 +399,7 @@ class Store(Protocol):
     async def prune(self, tenant: str, before: int, limit: int, now: int) -> Pruned:
         """Drop up to `limit` events received before `before`, with deliveries, attempts, keys and raw bodies.
 
-        An unfinished delivery of theirs becomes failed (`expired`) in a step of its own and goes with the next.
+        An unfinished delivery of theirs becomes failed (`expired`) in a step of its own and goes with the next. An
+        event with a delivery in hand stays whole.
         """
         ...

@@ -29,6 +29,7 @@ PRUNABLE = (
     " AND NOT EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_event"
     "  WHERE d.event_id = e.id AND d.owner IS NOT NULL) ORDER BY e.id LIMIT ?"
 )
+ANY_OLD = "SELECT 1 FROM events INDEXED BY events_tenant WHERE tenant = ? AND id < ? LIMIT 1"
 EXPIRED_KEYS = (
     "DELETE FROM keys WHERE (tenant, scope, key_hash) IN (SELECT tenant, scope, key_hash FROM keys"
     " INDEXED BY keys_expiry WHERE tenant = ? AND expires_at IS NOT NULL AND expires_at < ? LIMIT ?)"
@@ -172,7 +173,7 @@ def prune(connection: sqlite3.Connection, tenant: str, before: int, limit: int, 
     keys = connection.execute(EXPIRED_KEYS, (tenant, now, limit)).rowcount
     ids, more = _prunable(connection, tenant, before, limit)
     if not ids:
-        return Pruned(keys=keys, more=keys == limit)
+        return Pruned(keys=keys, more=keys == limit, left=_any_left(connection, tenant, before))
     marks = ",".join("?" * len(ids))
     if expired := _expire(connection, marks, ids, now):
         return Pruned(expired=expired, keys=keys, more=True)
@@ -190,7 +191,8 @@ def prune(connection: sqlite3.Connection, tenant: str, before: int, limit: int, 
     connection.execute(
         "DELETE FROM replays WHERE id < ? AND tenant = ? AND finished = 1", (id_floor("rpl", before), tenant)
     )
-    return Pruned(events=len(ids), keys=keys, more=more or keys == limit)
+    more = more or keys == limit
+    return Pruned(events=len(ids), keys=keys, more=more, left=not more and _any_left(connection, tenant, before))
 
 
 def _prunable(connection: sqlite3.Connection, tenant: str, before: int, limit: int) -> tuple[list[str], bool]:
@@ -204,6 +206,11 @@ def _prunable(connection: sqlite3.Connection, tenant: str, before: int, limit: i
             break
         ids.append(event_id)
     return ids, len(ids) < len(found) or len(found) == limit
+
+
+def _any_left(connection: sqlite3.Connection, tenant: str, before: int) -> bool:
+    row = connection.execute(ANY_OLD, (tenant, id_floor("evt", before))).fetchone()
+    return row is not None
 
 
 def _expire(connection: sqlite3.Connection, marks: str, ids: list[str], now: int) -> int:

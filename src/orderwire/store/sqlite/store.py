@@ -40,6 +40,7 @@ FILE_NAME = "orderwire.db"
 READERS = 3  # counting a large lane or searching payloads takes one for a while
 STATEMENTS_CACHED = 1_024  # the many-row statements have one text for each of CHUNK_ROWS sizes
 WAL_PAGES_PER_CHECKPOINT = 4_000
+WAL_BYTES_KEPT = 64 * 1024 * 1024  # a long backup lets it grow: afterwards it shrinks to this
 BACKUP_PAGES_PER_STEP = 256
 PROBE_BYTES = 64 * 1024
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class SqliteStore:
 
     async def claim(self, wants: Sequence[Want], now: int) -> Claimed:
         """See Store.claim."""
-        return await self._write(lambda c: claiming.claim(c, wants, now, self._owner), now)
+        return await self._write(lambda c: claiming.claim(c, wants, now, self._owner), now, quick=True)
 
     async def release(self, works: Sequence[Work], now: int) -> None:
         """See Store.release."""
@@ -238,8 +239,8 @@ class SqliteStore:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    async def _write(self, function: Callable[[sqlite3.Connection], T], now: int = 0) -> T:
-        unit = self._writer.call(function, now)
+    async def _write(self, function: Callable[[sqlite3.Connection], T], now: int = 0, *, quick: bool = False) -> T:
+        unit = self._writer.call(function, now, quick=quick)
         try:
             result: T = await unit.future
         except asyncio.CancelledError:
@@ -305,6 +306,7 @@ class SqliteStore:
             "journal_mode = WAL",
             "synchronous = FULL",
             f"wal_autocheckpoint = {WAL_PAGES_PER_CHECKPOINT}",
+            f"journal_size_limit = {WAL_BYTES_KEPT}",
             "temp_store = MEMORY",
             "cache_size = -16000",
             "foreign_keys = ON",

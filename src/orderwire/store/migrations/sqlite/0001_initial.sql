@@ -40,7 +40,7 @@ CREATE TABLE keys (
     content_hash BLOB NOT NULL,
     PRIMARY KEY (tenant, scope, key_hash)
 ) WITHOUT ROWID;
--- prune: keys go with their event, or at their own expiry where that is later
+-- prune: keys go with their event, or, where they have an expiry of their own, then
 CREATE INDEX keys_event ON keys (event_id) WHERE expires_at IS NULL;
 CREATE INDEX keys_expiry ON keys (tenant, expires_at) WHERE expires_at IS NOT NULL;
 
@@ -68,13 +68,13 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_event ON deliveries (event_id);
 -- list_deliveries by destination, bulk replay
 CREATE INDEX deliveries_destination ON deliveries (destination, id);
--- claim, due_lanes: empty on the happy path (the node that accepted owns)
+-- claim, due_lanes, waiting_count, cancel_lane: empty on the happy path (the node that accepted owns)
 CREATE INDEX deliveries_due ON deliveries (destination, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
--- open: what a former process left owned
+-- open: what a former process left owned; waiting_count, cancel_lane: what is in hand
 CREATE INDEX deliveries_owned ON deliveries (owner) WHERE owner IS NOT NULL;
--- claim: attempts that a person asked for
+-- claim, due_lanes: attempts that a person asked for; claim, accept: those of an ordered subject in hand
 CREATE INDEX deliveries_manual ON deliveries (destination) WHERE manual = 1;
--- finish: the next of an ordered subject
+-- finish: the next of an ordered subject; waiting_count, cancel_lane: those behind a head
 CREATE INDEX deliveries_order ON deliveries (destination, subject, sequence)
     WHERE sequence IS NOT NULL AND status IN ('pending', 'retrying');
 -- list_deliveries by status failed ("what went wrong last night?")
@@ -97,7 +97,7 @@ CREATE TABLE attempts (
     PRIMARY KEY (delivery_id, number)
 ) WITHOUT ROWID;
 
--- An ordered lane's subjects: the last number given, and who may be sent now.
+-- An ordered lane's subjects with anything unfinished or held: the last number given, and who may be sent now.
 CREATE TABLE lane_subjects (
     destination   TEXT NOT NULL,
     subject       TEXT NOT NULL,
