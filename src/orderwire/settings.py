@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     )
     live_streams_max: int = setting(100, "open streams of /v1/live, then 429", ge=0, le=10_000)
 
-    memory_events_max: int = setting(20_000, "deliveries held in memory; the rest waits on disk", ge=100)
+    memory_events_max: int = setting(40_000, "deliveries held in memory; the rest waits on disk", ge=100)
     memory_bytes_max: int = setting(64 * MIB, "bytes of the deliveries held in memory", ge=MIB)
 
     log_format: Literal["console", "json"] = setting("console", "console for people, json for machines")

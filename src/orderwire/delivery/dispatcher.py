@@ -5,6 +5,7 @@ Deliveries come in two ways: straight from memory, from the accept that committe
 requests go to the sender, answers come back in batches on the event loop. What a crash forgets, the store knows.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -80,6 +81,7 @@ class Dispatcher:
         self._supply = Supply(store, clock, self._lanes, self._memory, self._pump, reactions.orphaned, sweep_s)
         self._endings = Endings(store, clock, self._written)
         self._stopping = False
+        self._begun: set[Lane] = set()
         self._held_up = False  # lanes wait until the store has taken what already happened
 
     # -- life ------------------------------------------------------------------------------------
@@ -219,10 +221,18 @@ class Dispatcher:
             return
         lane.reserved -= 1
         lane.ready.append(work)
-        if lane.active:
-            self._pump(lane)
-        else:
-            self._supply.give_back(lane)
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._send_begun)
+        self._begun.add(lane)
+
+    def _send_begun(self) -> None:
+        """Once a turn of the loop, for all that one commit brought: lanes are filled and sent in batches."""
+        lanes, self._begun = self._begun, set()
+        for lane in lanes:
+            if lane.active:
+                self._pump(lane)
+            else:
+                self._supply.give_back(lane)
 
     async def test(self, destination: Destination, event: Event) -> Attempt:
         """One real signed request, at once, whatever the lane's state; kept in the log, never retried."""

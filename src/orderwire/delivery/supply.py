@@ -18,7 +18,7 @@ from orderwire.store.base import Claimed, Store, Want, Work
 
 FANOUT_STEP = 500
 RELEASE_STEP = 500  # in one transaction: 20,000 at once held every other write up for 0.3 s
-LANE_SHARE = 4  # one lane may hold so much of the memory: a quarter
+LANE_SHARE = 2  # one lane may hold so much of the memory: half
 LOOP_GRACE_S = 5.0
 log = structlog.get_logger("orderwire.delivery")
 
