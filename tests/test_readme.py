@@ -52,6 +52,7 @@ def test_the_first_event_of_the_readme_is_kept_and_tried(port: int) -> None:
         for command in commands
     )
     assert event["deliveries"] == 1
+    delivery = {"status": "pending"}
     for _ in range(100):
         output = subprocess.run(["sh", "-c", commands[2]], check=True, capture_output=True).stdout
         (delivery,) = json.loads(output)["data"]

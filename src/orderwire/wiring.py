@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp
 
 from orderwire.api.app import create_app
 from orderwire.api.hot import HotRoutes
+from orderwire.api.listening import SWEEP_S, BoundedProtocol, sweep
 from orderwire.clock import Clock, SystemClock
 from orderwire.crypto import SecretBox
 from orderwire.delivery.dispatcher import Dispatcher
@@ -51,6 +53,9 @@ from orderwire.store.sqlite.store import FILE_NAME
 GC_THRESHOLD = 50_000  # allocations; the default 700 costs the hot path a fifth
 SWITCH_INTERVAL_S = 0.0005  # threads only wait for disks and names: let them have the lock soon
 LISTEN_BACKLOG = 2_048
+FILES_MAX = 65_536  # open at once: a connection is one, and many systems begin with 1,024
+PRIVATE_UMASK = 0o077  # what a node writes is for its own user, whoever made the folder
+TLS_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 STOP_MARGIN_S = 1.5  # of the ten seconds a stop may take, kept for the store
 log = structlog.get_logger("orderwire.node")
 
@@ -170,6 +175,8 @@ class Node:
 def serve(settings: Settings) -> int:
     """Run a node until SIGTERM or SIGINT; its exit code."""
     configure_logs(settings.log_format, settings.log_level)
+    os.umask(PRIVATE_UMASK)
+    _allow_files()
     gc.set_threshold(GC_THRESHOLD, 20, 100)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
@@ -187,11 +194,13 @@ def migrate(settings: Settings) -> int:
         await store.open()
         await store.close()
 
+    os.umask(PRIVATE_UMASK)
     try:
         asyncio.run(run())
     except OrderwireError as error:
         sys.stderr.write(f"orderwire cannot migrate: {error}\n")
         return 1
+    sys.stdout.write(f"{settings.data / FILE_NAME} has this version's schema\n")
     return 0
 
 
@@ -225,6 +234,12 @@ class _Server(uvicorn.Server):
         stopping.set()
         self.should_exit = True
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % round(10 * SWEEP_S) == 0:
+            sweep(self.server_state.connections)
+        return await super().on_tick(counter)
+
 
 def _server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     trusted = ",".join(str(network) for network in settings.trusted_proxies)
@@ -233,7 +248,7 @@ def _server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         server_header=False,
@@ -242,9 +257,19 @@ def _server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
         forwarded_allow_ips=trusted or None,
         backlog=LISTEN_BACKLOG,
         timeout_graceful_shutdown=2,
+        ssl_ciphers=TLS_CIPHERS,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
+
+
+def _allow_files() -> None:
+    """Take as many open files as the system lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

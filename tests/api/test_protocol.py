@@ -50,10 +50,22 @@ async def test_a_route_that_is_not_there_is_a_problem_too(node: Node) -> None:
     assert (missing.status, missing.json["title"]) == (404, "Not found")
     wrong = await node.call("PUT", "/v1/destinations/dst_1", {})
     assert wrong.status == 405
-    assert wrong.headers["allow"] == "DELETE, GET, PATCH"
-    assert (await node.call("PUT", "/v1/events")).headers["allow"] == "GET, POST"
-    for method in ("HEAD", "OPTIONS", "TRACE", "QUERY"):
+    assert wrong.headers["allow"] == "DELETE, GET, HEAD, PATCH"
+    raw = await node.call("PUT", "/in/src_1", {})
+    assert (raw.status, raw.headers["allow"]) == (405, "GET, POST")
+    assert (await node.call("PUT", "/v1/events")).headers["allow"] == "GET, HEAD, POST"
+    for method in ("OPTIONS", "TRACE", "QUERY"):
         assert (await node.call(method, "/v1/destinations")).status == 405
+
+
+async def test_head_answers_as_get_without_the_body(node: Node) -> None:
+    for path in ("/healthz", "/docs", "/v1/destinations"):
+        asked, headed = await node.call("GET", path), await node.call("HEAD", path)
+        assert (headed.status, headed.raw) == (asked.status, b"")
+        assert headed.headers["content-length"] == asked.headers["content-length"]
+    endless = await node.call("HEAD", "/v1/live")
+    assert (endless.status, endless.headers["allow"]) == (405, "GET")
+    assert (await node.call("HEAD", "/in/src_1")).status == 405
 
 
 async def test_health(node: Node) -> None:

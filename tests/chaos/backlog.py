@@ -43,7 +43,9 @@ async def _beside(run: Run, shop: Shop, kind: str) -> None:
     waiting = shop.node.query(
         "SELECT count(*) FROM deliveries WHERE destination = ? AND status IN ('pending', 'retrying')", dead
     )[0][0]
-    run.note(**{f"{kind}_waiting": waiting}, **spent, **empty.figures(f"{kind}_before"), **latency.figures(f"{kind}_beside"))
+    run.note(
+        **{f"{kind}_waiting": waiting}, **spent, **empty.figures(f"{kind}_before"), **latency.figures(f"{kind}_beside")
+    )
     assert waiting == WAITING, f"{WAITING - waiting} of the waiting are gone"
     assert latency.p99 < P99_MS_MAX, f"p99 beside a {kind} lane is {latency.p99:.0f} ms"
 

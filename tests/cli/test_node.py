@@ -116,7 +116,7 @@ def test_from_nothing_to_a_verified_webhook(spawn: Run, node: str, receiver: Scr
     assert [(one["number"], one["outcome"], one["status_code"]) for one in attempts] == [(1, "delivered", 200)]
     assert "order.created" in type_("events", "list", "--type", "order.*", "--since", "1h")
     assert type_.json("events", "show", "o-1")["deliveries"][0]["status"] == "delivered"
-    assert "1 deliveries" in type_("events", "replay", "o-1", "--destination", dst)
+    assert "1 delivery" in type_("events", "replay", "o-1", "--destination", dst)
     wait_for(lambda: len(receiver.asked) == 2, "the replay did not come")
     assert receiver.asked[1].headers["webhook-id"] == "o-1"
     assert type_.json("destinations", "test", dst)["outcome"] == "delivered"
@@ -140,7 +140,7 @@ def test_what_fails_is_seen_retried_cancelled_and_replayed(type_: Person, receiv
     assert "cancelled" in type_("deliveries", "cancel", dlv)
     assert type_("destinations", "test", dst, code=1)
     receiver.answer = lambda asked: (200, {})
-    assert "1 events" in type_("replay", dst, "--since", "1h", "--status", "cancelled")
+    assert "1 event being sent again" in type_("replay", dst, "--since", "1h", "--status", "cancelled")
     wait_for(lambda: len(receiver.asked) >= 4, "the replay did not come")
     type_("destinations", "pause", dst)
     assert "paused" in type_("doctor")

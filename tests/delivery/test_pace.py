@@ -88,7 +88,8 @@ def test_a_destination_that_only_failed_for_five_days_is_to_be_disabled() -> Non
 
 
 async def test_alarms_ring_once_each_at_their_earliest() -> None:
-    clock, rung = ManualClock(START), []
+    clock = ManualClock(START)
+    rung: list[str] = []
     alarms = Alarms(clock, rung.append)
     alarms.set("a", START + 3 * SECOND)
     alarms.set("a", START + SECOND // 100)

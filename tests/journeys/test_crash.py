@@ -6,8 +6,8 @@ from random import Random
 
 from tests.kit.load import Load, hold_order, hold_sums
 from tests.kit.node import LOOPBACK, Node
-from tests.kit.receiver import Received, Reply
-from tests.kit.shop import QUICKLY, came, opened, until
+from tests.kit.receiver import Received, Reply, always
+from tests.kit.shop import ONCE, QUICKLY, came, opened, until
 
 SEED = 20_261_123
 KILLS = 5
@@ -97,7 +97,7 @@ async def test_an_operational_event_of_a_killed_node_is_still_told(own_node: Nod
         failing = await shop.subscribe(
             lambda _: Reply(500), events=["order.*"], retry={"schedule_s": [0]}, concurrency=100
         )
-        ids = await shop.publish_all({"data": {"n": n}} for n in range(200))
+        ids = await shop.publish_all({"data": {"n": n}} for n in range(100))
         await came(failing, 20)
         own_node.kill()
         await asyncio.to_thread(own_node.start)
@@ -144,3 +144,33 @@ async def test_a_stopped_node_answers_nothing_half_way(own_node: Node) -> None:
             return set(load.accepted.values()) <= set(endpoint.ids)
 
         await until(all_came)
+
+
+async def test_a_fan_out_and_a_bulk_replay_cut_short_by_kill_9_go_on_to_their_end(own_node: Node) -> None:
+    own_node.start()
+    async with opened(own_node) as shop:
+        wide = shop.receiver.endpoint()
+        places = 560  # more than one transaction writes deliveries for
+        await asyncio.gather(
+            *(shop.destination(wide.url, events=["wide.*"], config={"headers": {"x-n": str(n)}}) for n in range(places))
+        )
+        failing = await shop.subscribe(always(500), events=["order.*"], retry=ONCE, concurrency=50)
+        ids = await shop.publish_all({"data": {"n": n}} for n in range(250))
+        await came(failing, len(ids))
+        await shop.settled()
+        failing.behaviour = always(204)
+        failing.webhooks.clear()
+        own_node.kill()
+        await asyncio.to_thread(own_node.start)
+        path = f"/v1/destinations/{failing.destination}/replays"
+        await shop.api.ask("POST", path, {"since": "2026-01-01T00:00:00Z"})
+        fanned = [await shop.publish("wide.one", {"n": n}) for n in range(3)]
+        own_node.kill()
+        await asyncio.to_thread(own_node.start)
+        await came(failing, len(ids))
+        await shop.settled()
+        assert set(failing.ids) == set(ids)
+        statuses = await shop.statuses()
+        assert statuses == {"failed": len(ids), "delivered": len(ids) + places * len(fanned)}
+        got = {(webhook.id, webhook.headers["x-n"]) for webhook in wide.webhooks}
+        assert len(got) == places * len(fanned)

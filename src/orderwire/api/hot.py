@@ -93,6 +93,8 @@ class HotRoutes:
         return _shown(*kept[0])
 
     async def _ingest(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
+        source_id = scope["path"][len(INGEST) :]
+        self._receiving.source(source_id)
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             headers[name] = headers[name] + b", " + value if name in headers else value
@@ -104,7 +106,7 @@ class HotRoutes:
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()},
             body=body,
         )
-        handshake = await self._receiving.receive(scope["path"][len(INGEST) :], request)
+        handshake = await self._receiving.receive(source_id, request)
         if handshake is not None:
             return handshake.status, handshake.body, handshake.content_type.encode()
         return 200, b'{"received":true}', b"application/json"

@@ -1,7 +1,7 @@
 """`GET /v1/live`: events, deliveries and attempts as they happen, as server-sent events."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -51,11 +51,13 @@ async def watch(query: Annotated[LiveQuery, Query()], node: Node, by: By) -> Liv
     by.ask("live.watch")
     place = ExitStack()
     watcher = place.enter_context(node.live.subscribe(by.tenant))
-    return LiveResponse(_lines(watcher, query.type, node.stopping), place)
+    return LiveResponse(_lines(watcher, query.type, node.stopping, lambda: node.callers.knows(by)), place)
 
 
-async def _lines(watcher: Watcher, pattern: str | None, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-    """The stream's text, until the node stops."""
+async def _lines(
+    watcher: Watcher, pattern: str | None, stopping: asyncio.Event, still_may: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """The stream's text, until the node stops or the key that opened it is no more."""
     happenings, stop = aiter(watcher), asyncio.create_task(stopping.wait())
     coming: asyncio.Task[Happening | None] | None = None
     yield b": watching\n\n"
@@ -63,7 +65,7 @@ async def _lines(watcher: Watcher, pattern: str | None, stopping: asyncio.Event)
         while True:
             coming = asyncio.create_task(_next(happenings))
             await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():
+            if stop.done() or not still_may():
                 return
             happening = coming.result()
             if happening is None:
@@ -84,4 +86,5 @@ async def _next(happenings: AsyncIterator[Happening | None]) -> Happening | None
 
 
 def _message(kind: str, shown: object) -> bytes:
-    return b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(shown) + b"\n\n"
+    text = msgspec.json.encode(shown)  # with a publisher's own line breaks, where `data` has some
+    return b"event: " + kind.encode() + b"\ndata: " + text.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"

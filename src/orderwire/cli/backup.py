@@ -1,5 +1,6 @@
 """`orderwire backup`: a consistent copy of the SQLite store while the node runs, checked before it counts."""
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,7 @@ def backup(
         raise Failure(f"there is no {source}", "name the node's data folder with --data")
     if not target.parent.is_dir():
         raise Failure(f"there is no folder {target.parent}")
+    os.umask(0o077)  # the copy holds what the store holds
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:

@@ -30,7 +30,6 @@ class LiveEvent(NamedTuple):
 
     event: str
     data: bytes
-    id: str | None
 
 
 class Problem(msgspec.Struct):
@@ -98,9 +97,9 @@ class Node:
                 raise
             return self._once(method, path, body, headers)  # the kept connection had been closed meanwhile
 
-    def stream(self, path: str, last_id: str | None = None) -> Iterator[LiveEvent]:
+    def stream(self, path: str) -> Iterator[LiveEvent]:
         """Messages of a live stream until it ends. Raises Refused, Unreachable."""
-        headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+        headers = {"accept": "text/event-stream"}
         with self._reaching():
             response = self._send("GET", path, None, headers, SSE_SILENCE_S)
             if response.status != 200:
@@ -208,18 +207,16 @@ def _sentences(answer: Answer, url: str) -> Iterator[str]:
 
 def _messages(response: Any) -> Iterator[LiveEvent]:  # noqa: ANN401 - anything that yields lines
     """Server-sent events by their grammar (WHATWG HTML 9.2.6): a blank line ends a message."""
-    event, message_id = "message", None
+    event = "message"
     data: list[bytes] = []
     for line in response:
         name, _, value = line.rstrip(b"\r\n").partition(b":")
         value = value.removeprefix(b" ")
         if not line.strip(b"\r\n"):
             if data:
-                yield LiveEvent(event, b"\n".join(data), message_id)
+                yield LiveEvent(event, b"\n".join(data))
             event, data = "message", []
         elif name == b"data":
             data.append(value)
         elif name == b"event":
             event = value.decode()
-        elif name == b"id":
-            message_id = value.decode()

@@ -28,7 +28,7 @@ class Shape:
     signing
         v1 (HMAC-SHA256) or v1a (Ed25519).
     payload
-        standard, thin, cloudevents or shopify.
+        standard, thin (without data) or cloudevents.
     ordering
         none, or subject: one subject's events one at a time, in order.
     concurrency
@@ -36,7 +36,7 @@ class Shape:
     per_second
         At most so many attempts a second.
     burst
-        So many of them at once.
+        So many of them at once; goes with --per-second.
     schedule
         Seconds before each attempt: 0,5,300
     body
@@ -72,6 +72,8 @@ def body_of(shape: Shape, url: str | None) -> dict[str, Any]:
     made |= _given(name=shape.name, ordering=shape.ordering, concurrency=shape.concurrency)
     if shape.events:
         made["events"] = [type.strip() for item in shape.events for type in item.split(",")]
+    if shape.burst is not None and shape.per_second is None:
+        raise Usage("--burst goes with --per-second: both are one rate limit")
     if shape.per_second is not None:
         made["rate_limit"] = _given(per_second=shape.per_second, burst=shape.burst)
     if shape.schedule is not None:

@@ -6,6 +6,7 @@ import msgspec
 
 from orderwire.cli.client import segment
 from orderwire.cli.destination_body import UNSET, Shape, body_of
+from orderwire.cli.failures import Usage
 from orderwire.cli.groups import confirm, group
 from orderwire.cli.options import FIRST, HERE, Paging, Reach, instant
 from orderwire.cli.output import Column, Listing, joined, show_done, show_list, show_one
@@ -63,6 +64,8 @@ def create(to: str | None = None, /, *, kind: str = "webhook", shape: Shape = UN
     """
     body = body_of(shape, to)
     body.setdefault("kind", kind)
+    if body["kind"] == "webhook" and "config" not in body:
+        raise Usage("where to? as: orderwire destinations create https://shop.example.com/hook")
     body.setdefault("name", _host(to) if to else kind)
     body.setdefault("events", ["*"])
     answer = at.node().call("POST", "/v1/destinations", body)

@@ -7,7 +7,7 @@ import msgspec
 from orderwire.cli.client import segment
 from orderwire.cli.groups import group
 from orderwire.cli.options import FIRST, HERE, Paging, Reach, instant
-from orderwire.cli.output import Column, Listing, show_done, show_list, show_one, when
+from orderwire.cli.output import Column, Listing, counted, show_done, show_list, show_one, when
 
 EVENTS = Listing(
     "events",
@@ -93,5 +93,6 @@ def replay(id: str, /, *, destination: str | None = None, force: bool = False, a
     """
     body = ({"destination": destination} if destination else {}) | ({"force": True} if force else {})
     answer = at.node().call("POST", f"/v1/events/{segment(id)}/replays", body)
-    count = msgspec.json.decode(answer).get("count")
-    show_done(answer, at, f"{id} is being delivered again" + (f": {count} deliveries" if count else ""))
+    count = msgspec.json.decode(answer)["count"]
+    none = f"no destination wants {id}: nothing is sent; name one with --destination"
+    show_done(answer, at, f"{id} is being delivered again: {counted(count, 'delivery')}" if count else none)

@@ -34,7 +34,7 @@ class Reach:
     key
         API key [ORDERWIRE_KEY, ORDERWIRE_ADMIN_KEY; default: admin.key in the data folder].
     tenant
-        Act for this tenant; admin keys only [ORDERWIRE_TENANT; default: the key's own].
+        Act for this tenant; admin keys only [ORDERWIRE_TENANT; else the tenant default].
     data_dir
         The node's data folder, where its admin key is [ORDERWIRE_DATA; default ./orderwire-data].
     json

@@ -150,6 +150,13 @@ def rounded(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 delivery`, `2 deliveries`."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun}"
+
+
 def joined(value: object) -> str:
     """A list on one line."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

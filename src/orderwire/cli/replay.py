@@ -4,7 +4,7 @@ import msgspec
 
 from orderwire.cli.client import segment
 from orderwire.cli.options import HERE, Reach, instant
-from orderwire.cli.output import show_done
+from orderwire.cli.output import counted, show_done
 
 
 def replay(
@@ -50,4 +50,6 @@ def replay(
         {name: value for name, value in body.items() if value is not None},
     )
     job = msgspec.json.decode(answer)
-    show_done(answer, at, f"{job.get('count')} events are being sent again ({job.get('id')})")
+    count = job["count"]
+    none = f"nothing to send again: no event of that span is {status or 'failed'} there; see --status"
+    show_done(answer, at, f"{counted(count, 'event')} being sent again ({job['id']})" if count else none)

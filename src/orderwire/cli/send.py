@@ -14,10 +14,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from orderwire.cli.client import Node
 from orderwire.cli.failures import Failure, Refused, Unreachable, Usage
 from orderwire.cli.options import HERE, Reach, Words, instant, json_text
-from orderwire.cli.output import emit, show_done
+from orderwire.cli.output import counted, emit, show_done
+from orderwire.ingest.publish import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 
-BATCH_EVENTS_MAX = 1_000  # the API's own limits
-BATCH_BYTES_MAX = 8 * 1024 * 1024 - 1024
+REQUEST_BYTES_MAX = BATCH_BYTES_MAX - 1024  # some of it for what stands around the lines
 _EVENT_PATH = re.compile(r"\bevents\[(\d+)\]")
 
 
@@ -67,7 +67,7 @@ def send(  # noqa: PLR0913 - each is a flag
     answer = at.node().call("POST", "/v1/events", body | {n: v for n, v in given.items() if v is not None})
     event = msgspec.json.decode(answer)
     known = ", known already: nothing was sent" if event["duplicate"] else ""
-    show_done(answer, at, f"{event['id']} accepted, {event['deliveries']} deliveries{known}")
+    show_done(answer, at, f"{event['id']} accepted, {counted(event['deliveries'], 'delivery')}{known}")
 
 
 @dataclass
@@ -94,7 +94,7 @@ def send_file(at: Reach, name: str, batch: int) -> None:
             total.lines += 1
             if line.strip():
                 _check(line, total.lines, total)
-                if total.pending and sum(map(len, total.pending)) + len(line) > BATCH_BYTES_MAX:
+                if total.pending and sum(map(len, total.pending)) + len(line) > REQUEST_BYTES_MAX:
                     _post(node, total)
                 total.pending.append(line.strip())
                 total.pending_lines.append(total.lines)
@@ -104,7 +104,8 @@ def send_file(at: Reach, name: str, batch: int) -> None:
     if at.json:
         emit(msgspec.json.encode({n: getattr(total, n) for n in ("events", "duplicates", "deliveries")}))
         return
-    print(f"{total.events} events accepted, {total.duplicates} of them known already, {total.deliveries} deliveries")
+    events, deliveries = counted(total.events, "event"), counted(total.deliveries, "delivery")
+    print(f"{events} accepted, {total.duplicates} of them known already, {deliveries}")
 
 
 def _post(node: Node, total: Sum) -> None:

@@ -1,5 +1,7 @@
 """`orderwire sources`: where provider webhooks come in."""
 
+import os
+
 import msgspec
 
 from orderwire.cli.client import segment
@@ -63,6 +65,8 @@ def create(
 ) -> None:
     """Create a source and print the URL to give to the provider.
 
+    It begins with ORDERWIRE_PUBLIC_URL where that is set, else with the node's address as given here.
+
     Parameters
     ----------
     kind
@@ -77,13 +81,55 @@ def create(
     set
         NAME=VALUE: one text of that object; may be given several times.
     """
-    settings = {**(json_object(config, "--config") if config else {}), **pairs(set or (), "--set")}
-    secrets = [words(item).decode().strip() for item in secret or ()]
-    body = {"kind": kind, "name": name or kind, "secrets": secrets}
+    settings = _settings(config, set)
+    body = {"kind": kind, "name": name or kind, "secrets": _texts(secret)}
     node = at.node()
     answer = node.call("POST", "/v1/sources", body | ({"config": settings} if settings else {}))
     made = msgspec.json.decode(answer)
-    show_done(answer, at, f"{made['id']} made; give the provider this URL: {node.url}{made['ingest_path']}")
+    url = (os.environ.get("ORDERWIRE_PUBLIC_URL") or node.url).rstrip("/")
+    show_done(answer, at, f"{made['id']} made; give the provider this URL: {url}{made['ingest_path']}")
+
+
+@sources.command
+def update(
+    id: str,
+    /,
+    *,
+    secret: tuple[Words, ...] | None = None,
+    add_secret: tuple[Words, ...] | None = None,
+    name: str | None = None,
+    config: Words | None = None,
+    set: tuple[str, ...] | None = None,
+    at: Reach = HERE,
+) -> None:
+    """Change what is given, leave the rest.
+
+    Parameters
+    ----------
+    id
+        The source.
+    secret
+        In place of all signing secrets it has; @file or - keeps it out of the shell's history. May be given
+        several times.
+    add_secret
+        Beside those it has: for a rotation at the provider.
+    name
+        Its new name.
+    config
+        A JSON object with fields of its config to change, null for none: JSON, @file, or - for standard input.
+    set
+        NAME=VALUE: one text of that object; may be given several times.
+    """
+    node, path = at.node(), f"/v1/sources/{segment(id)}"
+    body: dict[str, object] = {"name": name} if name else {}
+    secrets = _texts(secret)
+    if add_secret:
+        secrets = _texts(add_secret) + (secrets or msgspec.json.decode(node.get(path))["secrets"])
+    if secrets:
+        body["secrets"] = secrets
+    if settings := _settings(config, set):
+        body["config"] = settings
+    show_done(node.call("PATCH", path, body), at, f"{id} changed")
 
 
 @sources.command
@@ -99,3 +145,11 @@ def delete(id: str, /, *, yes: bool = False, at: Reach = HERE) -> None:
     """
     confirm(f"Delete {id}?", yes=yes)
     show_done(at.node().call("DELETE", f"/v1/sources/{segment(id)}"), at, f"{id} deleted")
+
+
+def _texts(secrets: tuple[str, ...] | None) -> list[str]:
+    return [words(item).decode().strip() for item in secrets or ()]
+
+
+def _settings(config: str | None, texts: tuple[str, ...] | None) -> dict[str, object]:
+    return {**(json_object(config, "--config") if config else {}), **pairs(texts or (), "--set")}

@@ -14,7 +14,7 @@ CLAIM_MAX = 100  # deliveries read back at once for one lane: about a millisecon
 
 # Between two attempts of an open breaker. Without it an address that refuses at once, with many waiting, took 0.9 of
 # a core for 560 attempts a second (make chaos, backlog); a receiver that comes back is noticed this much later.
-BREAKER_REST = SECOND // 20
+BREAKER_REST = SECOND // 100
 
 
 class Lane:

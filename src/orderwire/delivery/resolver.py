@@ -1,7 +1,8 @@
 """Host names looked up so that names whose servers hang hold up no others.
 
-`getaddrinfo` blocks, so it runs on daemon threads (the only threads of the way out); a name that was slow once queues
-with the slow ones from then on, and a name is asked once at a time however many wait for it. What an address may be
+`getaddrinfo` blocks, so it runs on daemon threads (the only threads of the way out): some for names that answered
+before, some for new ones, some for those that were slow the last time. A name is asked once at a time however many
+wait for it. What an address may be
 connected to is not judged here but by the connector, for every connection.
 """
 
@@ -22,7 +23,7 @@ ERROR_CACHE_S = 1.0
 CACHED_NAMES_MAX = 10_000
 SLOW_S = 1.0
 SLOW_NAMES_MAX = 100_000
-THREADS_MAX = 64
+THREADS_MAX = 32  # for names that answered before, and as many for new ones
 SLOW_THREADS_MAX = 16
 
 _LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761 6.3: never asked of a name server
@@ -45,7 +46,8 @@ class Resolver:
         self._cache: dict[str, Lookup] = {}
         self._asked: dict[str, asyncio.Future[Lookup]] = {}
         self._slow_names: set[str] = set()
-        self._quick = _Workers(THREADS_MAX, self._look_up)
+        self._known = _Workers(THREADS_MAX, self._look_up)
+        self._new = _Workers(THREADS_MAX, self._look_up)
         self._slow = _Workers(SLOW_THREADS_MAX, self._look_up)
 
     async def find(self, host: str) -> Lookup:
@@ -58,13 +60,20 @@ class Resolver:
         asked = self._asked.get(host)
         if asked is None:
             asked = self._asked[host] = self._loop.create_future()
-            (self._slow if host in self._slow_names else self._quick).put(host)
+            self._workers(host, known).put(host)
         return await asyncio.shield(asked)
 
     def stop(self) -> None:
         """Let the threads end once they are idle."""
-        self._quick.stop()
+        self._known.stop()
+        self._new.stop()
         self._slow.stop()
+
+    def _workers(self, host: str, known: Lookup | None) -> "_Workers":
+        """A flood of new names that hang must not hold up those that have always answered."""
+        if host in self._slow_names:
+            return self._slow
+        return self._known if known is not None and known.addresses else self._new
 
     def _look_up(self, host: str) -> None:
         """On a thread of ours."""

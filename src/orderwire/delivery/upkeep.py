@@ -11,7 +11,7 @@ from orderwire.model import Tenant
 from orderwire.store.base import Store
 
 REPLAY_STEP = 200
-PRUNE_STEP = 500
+PRUNE_STEP = 100  # events in one transaction: about 12 ms of the writer
 PRUNE_EVERY_S = 60.0
 AGAIN_S = 5.0
 log = structlog.get_logger("orderwire.upkeep")

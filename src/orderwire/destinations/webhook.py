@@ -44,7 +44,7 @@ _RESERVED = frozenset(  # ours, and the hop-by-hop ones of RFC 9110 7.6.1; `expe
     }
 )
 _RESERVED_PREFIX = "webhook-"
-_SECRET_HEADER = re.compile(r"auth|cookie|key|token|secret|passw|signature|credential", re.IGNORECASE)
+_SECRET_HEADER = re.compile(r"auth|bearer|cookie|credential|jwt|key|pass|secret|session|signature|token", re.IGNORECASE)
 
 
 def _printable(value: str) -> str:
@@ -156,7 +156,9 @@ class WebhookKind:
 
     def secret_fields(self, config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
         """Credentials, the client key, and headers whose name tells that they hold one."""
-        found = [("headers", name) for name in config.get("headers") or {} if _SECRET_HEADER.search(name)]
+        headers = config.get("headers")
+        names = headers if isinstance(headers, Mapping) else ()  # it may not have been checked yet
+        found = [("headers", name) for name in names if _SECRET_HEADER.search(name)]
         fixed = (("auth", "bearer"), ("auth", "basic", "password"), ("tls", "client_key"))
         return (*found, *(path for path in fixed if _at(config, path) is not None))
 

@@ -7,7 +7,6 @@ speed accepts nearly all bodies; whatever it is not sure of, the exact parser de
 
 import json
 import re
-from itertools import islice
 from typing import Any, NoReturn
 
 import msgspec
@@ -17,8 +16,12 @@ from orderwire.errors import FieldError, Malformed
 DEPTH_MAX = 64
 PATH_CHARS_MAX = 200
 _NESTING = "nested too deeply"
-_PLAIN_KEY = re.compile(r"^[A-Za-z0-9_\-]{1,64}$")
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Where a value stands: a link to its parent's place, and its key or index. As texts, the places of a long array deep
+# down would be gigabytes.
+_Place = tuple["_Place | None", str | int]
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -129,35 +132,45 @@ _EXACT = json.JSONDecoder(
 
 def _search(root: object, depth_max: int) -> None:
     """Refuse at the first fault, in no particular order of the text."""
-    open_values: list[tuple[str, object, int]] = [("", root, 1)]
+    open_values: list[tuple[_Place | None, object, int]] = [(None, root, 1)]
     while open_values:
-        path, value, depth = open_values.pop()
+        place, value, depth = open_values.pop()
         if isinstance(value, _Fault):
-            _refuse(path if value.key is None else _below(path, value.key), value.message)
+            _refuse(_text(place if value.key is None else (place, value.key)), value.message)
         if isinstance(value, str):
-            _refuse_surrogate(path, value)
+            _refuse_surrogate(place, value)
         if not isinstance(value, dict | list):
             continue
         if depth > depth_max:
-            _refuse(path, f"{_NESTING} (at most {depth_max} levels)")
+            _refuse(_text(place), f"{_NESTING} (at most {depth_max} levels)")
         if isinstance(value, list):
-            open_values.extend((f"{path}[{i}]", child, depth + 1) for i, child in enumerate(value))
+            open_values.extend(((place, i), child, depth + 1) for i, child in enumerate(value))
             continue
         for key, child in value.items():
-            below = _below(path, key)
-            _refuse_surrogate(below, key)
-            open_values.append((below, child, depth + 1))
+            _refuse_surrogate((place, key), key)
+            open_values.append(((place, key), child, depth + 1))
 
 
-def _refuse_surrogate(path: str, text: str) -> None:
+def _refuse_surrogate(place: _Place | None, text: str) -> None:
     if not text.isascii() and _SURROGATE.search(text):
-        _refuse(path, "half of a surrogate pair (an escape that is no character)")
+        _refuse(_text(place), "half of a surrogate pair (an escape that is no character)")
 
 
-def _below(path: str, key: str) -> str:
-    if not _PLAIN_KEY.match(key):
-        return f"{path}[{json.dumps(''.join(islice(key, 64)))}]"
-    return f"{path}.{key}" if path else key
+def _text(place: _Place | None) -> str:
+    """`events[1].data["odd key"]`."""
+    steps: list[str | int] = []
+    while place is not None:
+        place, step = place
+        steps.append(step)
+    path = ""
+    for step in reversed(steps):
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif _PLAIN_KEY.fullmatch(step):
+            path += f".{step}" if path else step
+        else:
+            path += f"[{json.dumps(step[:64])}]"
+    return path
 
 
 def _refuse(path: str, message: str) -> NoReturn:

@@ -13,6 +13,7 @@ from orderwire.errors import TooManyRequests
 from orderwire.model import Attempt, Delivery, Event
 
 QUEUE_MAX = 1_000
+QUEUE_BYTES_MAX = 4 * 1024 * 1024  # of payloads: a watcher that reads nothing must not hold a node's memory
 HEARTBEAT_S = 15.0
 
 
@@ -23,6 +24,17 @@ class Happening(NamedTuple):
     type: str
     value: Event | Delivery | Attempt
 
+    @property
+    def size(self) -> int:
+        """The bytes of others' that it holds on to."""
+        match self.value:
+            case Event(data=data):
+                return len(data)
+            case Attempt(response_body=body):
+                return len(body)
+            case Delivery():
+                return 0
+
 
 class Watcher:
     """One open stream of one tenant."""
@@ -31,26 +43,34 @@ class Watcher:
         """Nothing waits yet."""
         self.tenant = tenant
         self.lost = 0
-        self._waiting: deque[Happening] = deque(maxlen=QUEUE_MAX)
+        self._waiting: deque[Happening] = deque()
+        self._bytes = 0
         self._wake = asyncio.Event()
 
     def put(self, happening: Happening) -> None:
-        """Add one; the oldest goes where there are too many."""
-        if len(self._waiting) == QUEUE_MAX:
-            self.lost += 1
+        """Add one; the oldest go where there are too many."""
         self._waiting.append(happening)
+        self._bytes += happening.size
+        while len(self._waiting) > QUEUE_MAX or (self._bytes > QUEUE_BYTES_MAX and len(self._waiting) > 1):
+            self._take()
+            self.lost += 1
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[Happening | None]:
         """Happenings as they come; None every HEARTBEAT_S without one."""
         while True:
             while self._waiting:
-                yield self._waiting.popleft()
+                yield self._take()
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), HEARTBEAT_S)
             except TimeoutError:
                 yield None
+
+    def _take(self) -> Happening:
+        happening = self._waiting.popleft()
+        self._bytes -= happening.size
+        return happening
 
 
 class Live:

@@ -1,10 +1,15 @@
 """Logs: one line an event, for people on a terminal or as JSON for machines. Never a secret, never a payload."""
 
 import logging
+import re
 import sys
 
 import structlog
 
+# Never with local variables, which are structlog's default in both forms: they hold keys and payloads, and drawing them
+# takes the event loop seconds.
+_JSON_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -18,10 +23,13 @@ def configure_logs(form: str, level: str) -> None:
     ]
     last: structlog.typing.Processor
     if form == "json":
-        shared.append(structlog.processors.dict_tracebacks)
+        shared.append(structlog.processors.ExceptionRenderer(_JSON_TRACEBACK))
         last = structlog.processors.JSONRenderer()
     else:
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        shared.append(_one_line)
+        last = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -39,3 +47,11 @@ def configure_logs(form: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
     logging.getLogger("uvicorn").setLevel(max(LEVELS[level], logging.WARNING))
+
+
+def _one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape control characters: what others sent must not write lines of its own, nor to a terminal."""
+    for name, value in event.items():
+        if isinstance(value, str) and _CONTROL.search(value):
+            event[name] = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), value)
+    return event

@@ -10,7 +10,7 @@ from orderwire.service.configuration import Configuration, hash_key
 from orderwire.service.rates import Bucket, Rates
 from orderwire.store.base import AuditEntry
 
-KNOWN_MAX = 10_000
+KNOWN_MAX, KNOWN_CHARS_MAX = 10_000, 200
 _NO_KEY = "give a key: Authorization: Bearer ow_..."
 
 _READ = frozenset(
@@ -129,7 +129,8 @@ class Callers:
             known = self._look_up(authorization, tenant)
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
-            self._known[authorization, tenant] = known
+            if len(authorization or "") <= KNOWN_CHARS_MAX:  # blanks in it are free: one key, any number of texts
+                self._known[authorization, tenant] = known
         caller, buckets = known
         if buckets:
             now = self._clock.now()
@@ -137,13 +138,17 @@ class Callers:
                 bucket.take(now)
         return caller
 
+    def knows(self, caller: Caller) -> bool:
+        """Whether the key and tenant of one identified before are still there."""
+        return self._configuration.has_key(caller.key_id) and self._configuration.tenant(caller.tenant) is not None
+
     def _look_up(self, authorization: str | None, tenant: str | None) -> tuple[Caller, tuple[Bucket, ...]]:
         key = self._configuration.key_by_hash(hash_key(_token(authorization)))
         if key is None:
             raise Unauthorized("this key is not known here")
         own = DEFAULT_TENANT if key.role is Role.ADMIN else key.tenant
         named = tenant if tenant is not None else own
-        if named != key.tenant and (key.role is not Role.ADMIN or self._configuration.tenant(named) is None):
+        if (named != key.tenant and key.role is not Role.ADMIN) or self._configuration.tenant(named) is None:
             raise NotFound(f"there is no tenant {named[:64]}")
         caller = Caller(key_id=key.id, tenant=named, role=key.role, origins=key.origins)
         return caller, self._rates.buckets(key.id, named)

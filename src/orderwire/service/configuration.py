@@ -98,6 +98,12 @@ class Configuration:
             return settings
         return self._keys_by_hash.get(sha256_hex)
 
+    def has_key(self, key_id: str) -> bool:
+        """Whether a key of this id is there: one that was made, or the settings'."""
+        return self.keys.by_id(key_id) is not None or (
+            self._settings_key is not None and self._settings_key.id == key_id
+        )
+
     def tenant(self, tenant_id: str) -> Tenant | None:
         """A tenant."""
         return self.tenants.get(tenant_id, tenant_id)

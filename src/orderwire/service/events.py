@@ -4,6 +4,7 @@
 events and deliveries are committed and synced to disk.
 """
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol
@@ -120,7 +121,7 @@ class Events:
         self._waiting += 1
         try:
             accepted = await self._store.accept(items, now)
-        except OrderwireError:
+        except (OrderwireError, asyncio.CancelledError):  # the store gives up what nobody waits for
             for item in items:
                 self._drop(item)
             raise

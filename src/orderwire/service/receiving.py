@@ -1,7 +1,7 @@
 """What comes in at `/in/{source}`: find the source, believe its provider or not, keep what it told.
 
-A provider hears 2xx only once its events are on disk. Who signs wrongly too often waits (429): checking signatures
-is work that anybody could make us do.
+A provider hears 2xx only once its events are on disk. Whoever signs wrongly too often hears 429 and is logged no
+more; what is signed rightly is always taken: a flood of forgeries must not lock the true provider out.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import structlog
 from orderwire.clock import SECOND, Clock
 from orderwire.errors import NotFound, TooManyRequests
 from orderwire.ingest.webhook import BadSignature, Handshake, InboundRequest, receive
+from orderwire.model import Source
 from orderwire.observe.metrics import Metrics
 from orderwire.service.configuration import Configuration
 from orderwire.service.events import Events
@@ -49,12 +50,8 @@ class Receiving:
 
         Raises NotFound (no such source), BadSignature (401), TooManyRequests, and what `ingest.receive` refuses.
         """
-        source = self._configuration.source_by_id(source_id)
-        if source is None:
-            detail = "there is no such source"
-            raise NotFound(detail)
+        source = self.source(source_id)
         now = self._clock.now()
-        self._check_patience(source_id, now)
         try:
             received = receive(source, self._kinds[source.kind], request, now, body_bytes_max=self.body_bytes_max)
         except BadSignature as refusal:
@@ -68,12 +65,18 @@ class Receiving:
         self._metrics.accepted(source.kind, len(kept) - repeats, repeats)
         return None
 
-    def _check_patience(self, source_id: str, now: int) -> None:
-        minute, count = self._bad.get(source_id, (0, 0))
-        if self._bad_max and minute == now // MINUTE and count >= self._bad_max:
-            detail = "too many wrongly signed requests for this source; try again in a minute"
-            raise TooManyRequests(detail, retry_after_s=60 - now // SECOND % 60)
+    def source(self, source_id: str) -> Source:
+        """Whose source this is: asked before a body is read, as nobody need sign to send one. Raises NotFound."""
+        source = self._configuration.source_by_id(source_id)
+        if source is None:
+            raise NotFound("there is no such source")
+        return source
 
     def _note_bad(self, source_id: str, now: int) -> None:
+        """Count a wrong signature. Raises TooManyRequests beyond what a minute may have."""
         minute, count = self._bad.get(source_id, (0, 0))
-        self._bad[source_id] = (now // MINUTE, count + 1 if minute == now // MINUTE else 1)
+        count = count + 1 if minute == now // MINUTE else 1
+        self._bad[source_id] = (now // MINUTE, count)
+        if self._bad_max and count > self._bad_max:
+            detail = "too many wrongly signed requests for this source; try again in a minute"
+            raise TooManyRequests(detail, retry_after_s=60 - now // SECOND % 60)

@@ -1,5 +1,6 @@
 """Tenants, the keys that act for them, and the audit log. All but the log are for admins."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from orderwire.service.specs import KeySpec, TenantSpec, overlaid, validated
 from orderwire.store.base import AuditEntry, Page, Store
 
 KEY_PREFIX, KEY_BYTES = "ow_", 32
-PRUNE_STEP = 500
+PRUNE_STEP, PRUNE_AGAIN_S = 500, 0.5
 
 
 class Tenants:
@@ -83,8 +84,12 @@ class Tenants:
         self._background.start(f"drop {tenant_id}", self._drop_events(tenant_id, now))
 
     async def _drop_events(self, tenant_id: str, before: int) -> None:
-        while (await self._store.prune(tenant_id, before, PRUNE_STEP, self._clock.now())).more:
-            pass
+        while True:
+            step = await self._store.prune(tenant_id, before, PRUNE_STEP, self._clock.now())
+            if not step.more and not step.left:
+                return
+            if not step.more:  # deliveries in hand: their events go when the attempts have ended
+                await asyncio.sleep(PRUNE_AGAIN_S)
 
 
 class Keys:
