@@ -119,3 +119,16 @@ async def test_names_that_were_slow_queue_apart_from_then_on(
     assert not found.done()
     names.gate.set()
     await found
+
+
+async def test_new_names_that_hang_hold_up_none_that_has_answered(
+    subject: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "CACHE_S", 0.0)
+    await subject.find("quick")
+    hanging = asyncio.gather(*(subject.find(f"slow{number}") for number in range(10)))
+    await asyncio.sleep(0.05)
+    assert (await asyncio.wait_for(subject.find("quick"), 5)).addresses
+    assert not hanging.done()
+    names.gate.set()
+    await hanging

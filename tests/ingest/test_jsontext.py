@@ -1,6 +1,7 @@
 """Strict JSON: what is refused, with its path, and that the fast test never says yes where the exact one says no."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,18 @@ def test_a_long_path_is_cut() -> None:
     with pytest.raises(Malformed) as refused:
         check(b'{"a":{"' + b"k" * 5000 + b'":{"x":1,"x":2}}}')
     assert len(refused.value.errors[0].path) <= 200
+
+
+def test_long_arrays_deep_down_cost_no_more_than_their_bytes() -> None:
+    depth, length = 55, 50_000
+    raw = b'{"' + ("é" * 64).encode() + b'":'
+    raw = raw * depth + b"[" + b"1," * length + b'"\\u003a"]' + b"}" * depth  # the escape asks for the exact parser
+    tracemalloc.start()
+    try:
+        check(raw)
+        assert tracemalloc.get_traced_memory()[1] < 100 * len(raw)  # a gigabyte, where each place was a text
+    finally:
+        tracemalloc.stop()
 
 
 def outcome(parse: object, raw: bytes) -> object:

@@ -1,5 +1,6 @@
 """Filters: what holds, what does not, what is refused."""
 
+import time
 from typing import Any
 
 import pytest
@@ -109,6 +110,39 @@ def test_bounds() -> None:
         deep = {"$not": deep}
     with pytest.raises(Invalid, match="too deeply"):
         compile_filter(deep)
+
+
+HUGE = {"flat": [1] * 128_000, "objects": [{"v": n % 10} for n in range(26_000)]}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"$and": [{"data.flat": {"$ne": f"x{n}"}} for n in range(100)]},
+        {"$and": [{"data.objects.v": {"$ne": f"x{n}"}} for n in range(100)]},
+        {"data.objects": {"$or": [{"v": f"x{n}"} for n in range(100)]}},
+    ],
+)
+def test_large_arrays_take_a_bounded_time(source: dict[str, Any]) -> None:
+    holds = compile_filter(source)
+    began = time.monotonic()
+    for _ in range(3):
+        holds({"data": HUGE})
+    assert time.monotonic() - began < 1.5  # 0.1 s here; it took four seconds each
+
+
+def test_one_condition_sees_all_of_any_array_and_each_event_anew() -> None:
+    holds = compile_filter({"data.flat": "last"})
+    for _ in range(3):
+        assert holds({"data": {"flat": [1] * 90_000 + ["last"]}})
+    assert compile_filter({"data.lines": {"sku": "A", "n": {"$gt": 2}}})(
+        {"data": {"lines": [{"sku": "B"}] * 900 + [{"sku": "A", "n": 3}]}}
+    )
+
+
+def test_empty_branches_count_too() -> None:
+    with pytest.raises(Invalid, match="branches"):
+        compile_filter({"$and": [{}] * 600})
 
 
 JSON = st.recursive(

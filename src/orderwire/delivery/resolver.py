@@ -69,7 +69,7 @@ class Resolver:
         self._new.stop()
         self._slow.stop()
 
-    def _workers(self, host: str, known: Lookup | None) -> "_Workers":
+    def _workers(self, host: str, known: Lookup | None) -> _Workers:
         """A flood of new names that hang must not hold up those that have always answered."""
         if host in self._slow_names:
             return self._slow

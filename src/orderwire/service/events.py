@@ -24,6 +24,7 @@ from orderwire.store.base import Accepted, AcceptItem, Store, Target
 FANOUT_DIRECT_MAX = 500  # deliveries written in the accept's own transaction (DECISIONS.md 9)
 WAITING_ACCEPTS_MAX = 10_000  # requests waiting for their commit; beyond, 503 instead of memory
 IDEMPOTENCY_KEY_CHARS_MAX = 255
+LARGE_BYTES = 16 * 1024
 
 
 class Lanes(Protocol):
@@ -87,6 +88,8 @@ class Events:
             pinned.append(None if request.destination is None else self._pinned(tenant, request.destination, path))
             events.append(self._event(tenant, request, _item_key(idempotency_key, index, batch=batch), now))
             self._check_type(events[-1], path)
+            if batch and len(request.data) > LARGE_BYTES:
+                await asyncio.sleep(0)  # checking it may have taken a while: others' turn
         try:
             return await self.accept(events, pinned, now)
         except Conflict as refusal:

@@ -5,7 +5,7 @@ its keywords can meet one value of an event, and with the number of values that 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from itertools import islice, zip_longest
 from typing import Any, NoReturn
@@ -64,7 +64,7 @@ class Schema:
     def problems(self, data: bytes) -> list[FieldError]:
         """What is wrong with `data`; paths as `.lines[0].sku`, at most PROBLEMS_MAX."""
         values = 1 + data.count(b",") + data.count(b"[") + data.count(b"{")  # at the most
-        if values * max(self._load.levels) > WORK_MAX or self._load.patterns * len(data) > PATTERN_WORK_MAX:
+        if values * max(self._load.levels) > WORK_MAX or max(self._load.patterns) * len(data) > PATTERN_WORK_MAX:
             return [FieldError("", "is too large to be checked against so large a schema")]
         value = msgspec.json.decode(data)
         if self._validator.is_valid(value):
@@ -84,26 +84,32 @@ class Schema:
         return []
 
 
+Levels = tuple[int, ...]
+
+
 class _Load(msgspec.Struct, frozen=True):
-    """What a schema asks for: keywords in all, keywords that can meet a value at each level below, pattern weights."""
+    """What a schema asks for: keywords in all; how many can meet a value, and what patterns, at each level below."""
 
     total: int = 1
-    levels: tuple[int, ...] = (1,)
-    patterns: int = 0
+    levels: Levels = (1,)
+    patterns: Levels = (0,)
 
     def beside(self, other: "_Load") -> "_Load":
         """Both meet the same values."""
-        levels = tuple(map(sum, zip_longest(self.levels, other.levels, fillvalue=0)))
-        return _Load(self.total + other.total, levels, self.patterns + other.patterns)
+        return self._with(other, sum)
 
     def instead(self, other: "_Load") -> "_Load":
         """One or the other meets a value: different properties."""
-        levels = tuple(map(max, zip_longest(self.levels, other.levels, fillvalue=0)))
-        return _Load(self.total + other.total, levels, self.patterns + other.patterns)
+        return self._with(other, max)
 
     def below(self) -> "_Load":
         """It meets the values one level down."""
-        return _Load(self.total, (0, *self.levels), self.patterns)
+        return _Load(self.total, (0, *self.levels), (0, *self.patterns))
+
+    def _with(self, other: "_Load", one: Callable[[Levels], int]) -> "_Load":
+        levels = tuple(map(one, zip_longest(self.levels, other.levels, fillvalue=0)))
+        patterns = tuple(map(one, zip_longest(self.patterns, other.patterns, fillvalue=0)))
+        return _Load(self.total + other.total, levels, patterns)
 
 
 class _Unfolding:
@@ -151,7 +157,7 @@ class _Unfolding:
             elif key in _DATA:
                 yield _data(key, value)
             elif key == "pattern" and isinstance(value, str):
-                yield _Load(patterns=_weight(value))
+                yield _Load(patterns=(_weight(value),))
             elif key in _MAPS:
                 if isinstance(value, dict) and key not in _UNUSED_UNTIL_REFERRED:
                     yield self._map(key, value, here)
@@ -165,7 +171,7 @@ class _Unfolding:
             return reduce(_Load.instead, loads, _Load()).below()
         load = reduce(_Load.beside, loads, _Load())
         if key == "patternProperties":
-            return _Load(load.total, load.levels, load.patterns + sum(map(_weight, members))).below()
+            return load.below().beside(_Load(patterns=(sum(map(_weight, members)),)))
         return load
 
     def _target(self, reference: object, path: str) -> Any:  # noqa: ANN401 - a JSON tree

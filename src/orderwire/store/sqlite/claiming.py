@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from orderwire.store.base import Claimed, LaneDue, Want, Work
-from orderwire.store.sqlite.rows import WORK_COLUMNS, work_of
+from orderwire.store.sqlite.rows import WORK_COLUMNS, execute_many, work_of
 
 # Of an ordered subject nothing else may be in hand (ordering.py); unordered deliveries have no subject here.
 _NO_RETRY_IN_HAND = (
@@ -27,10 +27,15 @@ _DUE = (  # `+`: an equality would hide from the planner that the index is in or
 )
 CLAIM_DUE = f"SELECT d.tenant, d.id {_DUE} AND d.due_at <= ? AND d.manual = 0 ORDER BY d.due_at, d.tenant, d.id LIMIT ?"
 NEXT_DUE = f"SELECT d.due_at {_DUE} ORDER BY d.due_at LIMIT 1"
-OWN = "UPDATE deliveries SET owner = ? WHERE tenant = ? AND id = ?"
-READ_WORK = (
-    f"SELECT {WORK_COLUMNS} FROM deliveries d JOIN events e ON e.tenant = d.tenant AND e.id = d.event_id"  # noqa: S608
-    " WHERE d.tenant = ? AND d.id = ?"
+# What is chosen is owned by one statement and read by one: the order of the chosen is kept (CROSS JOIN).
+OWN_BEFORE = "WITH v (tenant, id, owner) AS ("
+OWN_AFTER = (
+    ") UPDATE deliveries SET owner = v.owner FROM v WHERE deliveries.tenant = v.tenant AND deliveries.id = v.id"
+)
+READ_BEFORE = "WITH v (tenant, id) AS ("
+READ_AFTER = (
+    f") SELECT {WORK_COLUMNS} FROM v CROSS JOIN deliveries d ON d.tenant = v.tenant AND d.id = v.id"
+    " CROSS JOIN events e ON e.tenant = d.tenant AND e.id = d.event_id"
 )
 DUE_LANES = (
     "WITH RECURSIVE lanes (destination) AS ("
@@ -62,8 +67,9 @@ def claim(connection: sqlite3.Connection, wants: Sequence[Want], now: int, owner
         limit = max(0, want.limit)
         chosen, more = _claim_manual(connection, want, limit, owner)
         rest = connection.execute(CLAIM_DUE, (want.destination, want.tenant, now, limit - len(chosen))).fetchall()
-        connection.executemany(OWN, [(owner, *place) for place in rest])
-        works += [work_of(connection.execute(READ_WORK, place).fetchone()) for place in (*chosen, *rest)]
+        _own(connection, rest, owner)
+        found = execute_many(connection, READ_BEFORE, "(?,?)", READ_AFTER, (*chosen, *rest))
+        works += [work_of(row) for row in found]
         row = connection.execute(NEXT_DUE, (want.destination, want.tenant)).fetchone()
         if more or row is not None:
             due.append(LaneDue(destination=want.destination, due_at=0 if more else row[0]))
@@ -98,6 +104,10 @@ def _claim_manual(
         if subject is None or subject not in subjects:
             subjects.add(subject)
             chosen.append((tenant, delivery_id))
-    connection.executemany(OWN, [(owner, *place) for place in chosen])
+    _own(connection, chosen, owner)
     more = len(found) == limit and connection.execute(CLAIM_MANUAL, (*values, 1)).fetchone() is not None
     return chosen, more
+
+
+def _own(connection: sqlite3.Connection, places: Sequence[tuple[str, str]], owner: str) -> None:
+    execute_many(connection, OWN_BEFORE, "(?,?,?)", OWN_AFTER, [(*place, owner) for place in places])

@@ -28,16 +28,18 @@ WORK_COLUMNS = (
 
 def execute_many(
     connection: sqlite3.Connection, before: str, row: str, after: str, rows: Sequence[Iterable[Any]]
-) -> None:
-    """Run `before VALUES row, row, ... after` over all rows, CHUNK_ROWS a statement.
+) -> list[Any]:
+    """Run `before VALUES row, row, ... after` over all rows, CHUNK_ROWS a statement; what the statements answered.
 
     Unlike `executemany` this gives up the interpreter lock once a chunk, not once a row: with a busy event loop
     each time costs up to a whole switch interval. A statement for each size is prepared once and kept.
     """
+    found: list[Any] = []
     for start in range(0, len(rows), CHUNK_ROWS):
         chunk = rows[start : start + CHUNK_ROWS]
         statement = _many(before, row, after, len(chunk))
-        connection.execute(statement, tuple(chain.from_iterable(chunk)))
+        found += connection.execute(statement, tuple(chain.from_iterable(chunk))).fetchall()
+    return found
 
 
 @cache
