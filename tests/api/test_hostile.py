@@ -13,6 +13,8 @@ from orderwire.clock import SECOND
 from orderwire.observe.live import QUEUE_BYTES_MAX
 from orderwire.observe.logs import configure_logs
 from orderwire.service import callers
+from orderwire.service.destinations import TESTS_MAX
+from orderwire.service.specs import TestSpec
 from orderwire.sources import KINDS
 from tests.api.node import Node, running_node
 
@@ -112,6 +114,38 @@ async def test_who_watches_and_reads_nothing_holds_a_bounded_number_of_bytes(nod
             await node.publish("order.created", b'"' + b"x" * 250_000 + b'"')
         assert watcher._bytes <= QUEUE_BYTES_MAX
         assert watcher.lost > 0
+
+
+async def test_tests_at_once_are_bounded(node: Node) -> None:
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.close()
+
+    gate = asyncio.Event()
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    made = await node.destination(f"http://127.0.0.1:{port}/")
+    by = node.services.callers.identify(f"Bearer {node.key}", None)
+    tests = [asyncio.create_task(node.services.destinations.test(by, made["id"], TestSpec())) for _ in range(TESTS_MAX)]
+    await asyncio.sleep(0.1)
+    refused = await node.call("POST", f"/v1/destinations/{made['id']}/tests")
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    gate.set()
+    assert {attempt.outcome for attempt in await asyncio.gather(*tests)} == {"connection_lost"}
+    assert (await node.call("POST", f"/v1/destinations/{made['id']}/tests")).status == 200
+    server.close()
+
+
+async def test_searches_do_not_hold_up_lists(node: Node) -> None:
+    for _ in range(40):
+        await node.publish("order.created", b'"' + b"x" * 250_000 + b'"')
+    searches = [asyncio.create_task(node.call("GET", "/v1/events?q=nothing-of-it")) for _ in range(40)]
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    for _ in range(3):
+        assert (await node.call("GET", "/v1/deliveries")).status == 200
+    assert time.monotonic() - began < 1.5
+    assert {answer.status for answer in await asyncio.gather(*searches)} == {200}
 
 
 async def test_an_error_of_ours_tells_no_secret_and_takes_no_time(

@@ -23,7 +23,7 @@ ERROR_CACHE_S = 1.0
 CACHED_NAMES_MAX = 10_000
 SLOW_S = 1.0
 SLOW_NAMES_MAX = 100_000
-THREADS_MAX = 32  # for names that answered before, and as many for new ones
+THREADS_MAX = 64  # for names that answered before, and as many for new ones; started as they are needed
 SLOW_THREADS_MAX = 16
 
 _LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761 6.3: never asked of a name server

@@ -1,5 +1,6 @@
 """Destinations: made, changed, paused, tried, removed. Their secrets: rotation.py; their figures: statistics.py."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 
 from orderwire.clock import Clock
 from orderwire.destinations import KINDS, DestinationKind, secret_paths
-from orderwire.errors import Invalid, NotFound
+from orderwire.errors import Invalid, NotFound, TooManyRequests
 from orderwire.ids import new_id
 from orderwire.model import (
     Attempt,
@@ -38,6 +39,7 @@ from orderwire.store.base import AuditEntry, Page, ReplayJob, Store
 
 CANCEL_STEP = 500
 WAITING_COUNTED_MAX = 100_000
+TESTS_MAX = 10  # of one tenant at once: each is a connection, whatever the lane's limits
 DELETED = "destination_deleted"
 
 
@@ -59,6 +61,7 @@ class Destinations:
         self._dispatcher, self._background = dispatcher, background
         self._url_problem, self._replay_asked = url_problem, replay_asked
         self._table = configuration.destinations
+        self._testing: Counter[str] = Counter()
 
     async def create(self, caller: Caller, spec: DestinationSpec) -> Destination:
         """A new one, active at once."""
@@ -139,7 +142,13 @@ class Destinations:
             time_at=now,
             received_at=now,
         )
-        return await self._dispatcher.test(destination, event)
+        if self._testing[caller.tenant] >= TESTS_MAX:
+            raise TooManyRequests(f"{TESTS_MAX} tests are on their way already; wait for one to end", retry_after_s=1)
+        self._testing[caller.tenant] += 1
+        try:
+            return await self._dispatcher.test(destination, event)
+        finally:
+            self._testing -= Counter((caller.tenant,))
 
     async def replay(self, caller: Caller, destination_id: str, spec: BulkReplaySpec) -> ReplayJob:
         """A stored, resumable job that sends a span of its events again, each exactly once."""

@@ -1,5 +1,7 @@
 """Events that were accepted: found, read, sent again."""
 
+import asyncio
+
 from orderwire.clock import Clock
 from orderwire.errors import Invalid, NotFound
 from orderwire.ids import new_id
@@ -12,6 +14,7 @@ from orderwire.store.base import PAGE_MAX, DeliveryQuery, EventQuery, Page, Stor
 
 TARGETS_STEP = 500  # deliveries written in one transaction (DECISIONS.md 9)
 REPLAY = "replay"
+SEARCHES_MAX = 2  # by text at once: each reads for a while, and lists must not wait for all of them
 
 
 class Reading:
@@ -20,11 +23,15 @@ class Reading:
     def __init__(self, store: Store, configuration: Configuration, clock: Clock, dispatcher: Dispatcher) -> None:
         self._store, self._configuration, self._clock = store, configuration, clock
         self._dispatcher = dispatcher
+        self._searches = asyncio.Semaphore(SEARCHES_MAX)
 
     async def list(self, caller: Caller, query: EventQuery) -> Page[Event]:
         """Newest first; `query.tenant` is the caller's."""
         caller.ask("event.list")
-        return await self._store.list_events(query)
+        if query.text is None:
+            return await self._store.list_events(query)
+        async with self._searches:
+            return await self._store.list_events(query)
 
     async def get(self, caller: Caller, public_id: str) -> tuple[Event, tuple[Delivery, ...]]:
         """An event and its latest deliveries, at most PAGE_MAX of them."""

@@ -29,12 +29,10 @@ CLAIM_DUE = f"SELECT d.tenant, d.id {_DUE} AND d.due_at <= ? AND d.manual = 0 OR
 NEXT_DUE = f"SELECT d.due_at {_DUE} ORDER BY d.due_at LIMIT 1"
 # What is chosen is owned by one statement and read by one: the order of the chosen is kept (CROSS JOIN).
 OWN_BEFORE = "WITH v (tenant, id, owner) AS ("
-OWN_AFTER = (
-    ") UPDATE deliveries SET owner = v.owner FROM v WHERE deliveries.tenant = v.tenant AND deliveries.id = v.id"
-)
+OWN_AFTER = ") UPDATE deliveries SET owner = v.owner FROM v WHERE deliveries.tenant = v.tenant AND deliveries.id = v.id"
 READ_BEFORE = "WITH v (tenant, id) AS ("
 READ_AFTER = (
-    f") SELECT {WORK_COLUMNS} FROM v CROSS JOIN deliveries d ON d.tenant = v.tenant AND d.id = v.id"
+    f") SELECT {WORK_COLUMNS} FROM v CROSS JOIN deliveries d ON d.tenant = v.tenant AND d.id = v.id"  # noqa: S608
     " CROSS JOIN events e ON e.tenant = d.tenant AND e.id = d.event_id"
 )
 DUE_LANES = (

@@ -386,8 +386,8 @@ def _lock(path: Path) -> IO[bytes]:
     except OSError as error:
         handle.close()
         detail = (
-            f"another orderwire process uses {path.parent}: stop it, or give this one its own --data"
-            " (many processes need --database postgresql://...)"
+            f"another orderwire process uses {path.parent}, which is for one process at a time:"
+            " stop it, or give this one its own --data"
         )
         raise OrderwireError(detail) from error
     locked: IO[bytes] = handle
