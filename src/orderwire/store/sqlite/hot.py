@@ -364,8 +364,7 @@ def _same_or_conflict(key: DedupeKey, event: Event, content_hash: bytes, index: 
 def _conflict(key: DedupeKey, index: int) -> Conflict:
     name = "id" if key.scope == "id" else "Idempotency-Key"
     message = f"the {name} {key.key!r} was used before with other content; use a new one for a new event"
-    path = f"events[{index}].id" if key.scope == "id" else name
-    return Conflict(message, (FieldError(path, message),))
+    return Conflict(message, (FieldError(f"events[{index}].{name}", message),))
 
 
 def _again(first: Accepted) -> Accepted:
