@@ -4,6 +4,8 @@ Bare ASGI and msgspec: an event costs about 30 us here instead of 140 (LIBRARIES
 publish, what is valid and what is kept is decided below. Described by hand in the OpenAPI document.
 """
 
+import asyncio
+
 import structlog
 from msgspec.json import encode
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,6 +23,9 @@ from orderwire.service.receiving import Receiving
 from orderwire.store.base import Accepted
 
 EVENTS, BATCH, INGEST = "/v1/events", "/v1/events/batch", "/in/"
+# Batches are worked on so many at a time, the others wait their turn: eight of 100 events in one turn of the loop took
+# 30 ms, in which no delivery moved, and a publisher of batches outran the deliveries it paid for four to one.
+BATCHES_AT_ONCE = 2
 LIVE = "/v1/live"  # has no end, and so no HEAD
 PUBLISH_BYTES_MAX = DATA_BYTES_MAX + ENVELOPE_BYTES_MAX
 log = structlog.get_logger("orderwire.api")
@@ -36,6 +41,7 @@ class HotRoutes:
         self._events = events
         self._receiving = receiving
         self._metrics = metrics
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -84,8 +90,12 @@ class HotRoutes:
             raise Invalid.field("query", "publishing takes no query parameters")
         _require_json(headers)
         raw = await _read(receive, headers, BATCH_BYTES_MAX if batch else PUBLISH_BYTES_MAX)
-        requests = parse_batch(raw) if batch else [parse_publish(raw)]
-        kept = await self._events.publish(caller.tenant, requests, _idempotency_key(headers), batch=batch)
+        key = _idempotency_key(headers)
+        if batch:
+            async with self._batches:
+                kept = await self._events.publish(caller.tenant, parse_batch(raw), key, batch=True)
+        else:
+            kept = await self._events.publish(caller.tenant, [parse_publish(raw)], key)
         repeats = sum([accepted.duplicate for _, accepted in kept])
         self._metrics.accepted("publish", len(kept) - repeats, repeats)
         if batch:
