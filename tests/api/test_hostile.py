@@ -116,6 +116,14 @@ async def test_who_watches_and_reads_nothing_holds_a_bounded_number_of_bytes(nod
         assert watcher.lost > 0
 
 
+@pytest.mark.parametrize("name", ["a\n", "\x1b[31m", "\x9b31m", "\u2028"])
+async def test_names_say_nothing_to_a_terminal(node: Node, name: str) -> None:
+    body = {"kind": "webhook", "name": name, "events": ["*"], "config": {"url": URL}}
+    assert (await node.call("POST", "/v1/destinations", body)).paths == ["name"]
+    for path, spec in (("/v1/keys", {"tenant": "default", "role": "reader"}), ("/v1/tenants", {"id": "b"})):
+        assert (await node.call("POST", path, spec | {"name": name})).paths == ["name"]
+
+
 async def test_tests_at_once_are_bounded(node: Node) -> None:
     async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await gate.wait()

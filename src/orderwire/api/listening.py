@@ -22,6 +22,10 @@ CONNECTIONS_MAX = 10_000
 _TOO_LARGE_BODY = (
     b'{"type":"urn:orderwire:problem:too-large","title":"Too large","status":431,"detail":"the head is too large"}'
 )
+# Called for each request, and a little quicker than `super()`.
+_data_received, _on_body = HttpToolsProtocol.data_received, HttpToolsProtocol.on_body
+_on_message_begin, _on_message_complete = HttpToolsProtocol.on_message_begin, HttpToolsProtocol.on_message_complete
+
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
     b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_TOO_LARGE_BODY), _TOO_LARGE_BODY)
@@ -61,7 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take a piece of a request."""
         self._received += len(data)
-        super().data_received(data)
+        _data_received(self, data)
         if self._begun_s is None and self._is_idle():
             self._begun_s = time.monotonic()  # a line break, or the rest of a body that was refused
         if self._received > HEAD_BYTES_MAX + FRAMING_FACTOR_MAX * self._body_received:
@@ -83,18 +87,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request begins."""
         self._received = self._body_received = 0
         self._begun_s = time.monotonic()
-        super().on_message_begin()
+        _on_message_begin(self)
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
         self._body_received += len(body)
-        super().on_body(body)
+        _on_body(self, body)
 
     def on_message_complete(self) -> None:
         """It is all there."""
         self._received = 0
         self._begun_s = None
-        super().on_message_complete()
+        _on_message_complete(self)
 
     def _is_idle(self) -> bool:
         cycle: Any = self.cycle  # None before the first request

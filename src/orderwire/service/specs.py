@@ -53,11 +53,13 @@ def _whole(value: object) -> object:
 
 Integer = Annotated[int, BeforeValidator(_whole)]
 Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
-Name = Annotated[
+# Without what ends a line or speaks to a terminal (C0, C1, U+2028 and U+2029): names are listed and logged.
+OneLine = Annotated[
     str,
-    Field(min_length=1, max_length=NAME_CHARS_MAX),
-    Like(r"^[^\x00-\x1f\x7f]+$", "one line without control characters"),
+    Field(max_length=NAME_CHARS_MAX),
+    Like(r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$", "one line without control characters"),
 ]
+Name = Annotated[OneLine, Field(min_length=1)]
 TypeName = Annotated[
     str, Field(max_length=EVENT_TYPE_CHARS_MAX), Like(EVENT_TYPE_PATTERN, "an event type, e.g. order.created")
 ]
@@ -140,7 +142,7 @@ class KeySpec(Spec):
 
     tenant: TenantId
     role: Annotated[Role, Field(strict=False)]
-    name: Annotated[str, Field(max_length=NAME_CHARS_MAX)] = ""
+    name: OneLine = ""
     origins: Annotated[list[Origin], Field(max_length=ORIGINS_MAX)] = []
 
 
