@@ -318,3 +318,16 @@ async def test_a_search_in_payloads_ends_and_finds_every_match_once(kit: Kit) ->
             wanted.append(event.id)
     found = [event.id for event in await kit.events(text="n7.", limit=3)]
     assert found == wanted[::-1]
+
+
+async def test_a_page_of_large_payloads_is_short_and_says_where_to_go_on(kit: Kit) -> None:
+    payload = b'"' + b"x" * 1_000_000 + b'"'
+    for _ in range(12):
+        await kit.accept(kit.item(kit.event(data=payload)))
+        kit.clock.advance(1)
+    first = await kit.store.list_events(EventQuery(tenant="default", limit=50))
+    assert 0 < len(first.rows) < 12
+    assert first.next_id == first.rows[-1].id
+    rest = await kit.store.list_events(EventQuery(tenant="default", limit=50, before_id=first.next_id))
+    assert len(first.rows) + len(rest.rows) == 12
+    assert rest.next_id is None

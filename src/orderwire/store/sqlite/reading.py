@@ -33,6 +33,7 @@ from orderwire.store.sqlite.rows import (
 
 T = TypeVar("T", Event, Delivery)
 
+PAGE_BYTES_MAX = 8 * 1024 * 1024  # of payload in one page: then it is short and says where to go on
 PAYLOAD_SEARCH_S = 0.2
 PAYLOADS_FIRST_STEP = 50
 IS_SUBJECT = "SELECT 1 FROM events INDEXED BY events_subject WHERE tenant = ? AND subject = ? LIMIT 1"
@@ -225,10 +226,10 @@ def load_lane_health(connection: sqlite3.Connection) -> list[LaneHealth]:
 def _page(connection: sqlite3.Connection, listing: Listing[T], scan: Where, keep: Where, limit: int) -> Page[T]:
     """Rows that `scan` finds by index, newest first, of which `keep` keeps some: a page and where to go on."""
     edge = _edge(connection, listing, scan, SCAN_ROWS_MAX) if keep.parts else None
-    rows = _rows(connection, listing, scan, keep, edge, limit + 1)
+    rows, cut = _rows(connection, listing, scan, keep, edge, limit + 1)
     if len(rows) > limit:
         return Page(rows=tuple(rows[:limit]), next_id=rows[limit - 1].id)
-    return Page(rows=tuple(rows), next_id=edge)
+    return Page(rows=tuple(rows), next_id=rows[-1].id if cut else edge)
 
 
 def _edge(connection: sqlite3.Connection, listing: Listing[T], scan: Where, rows: int) -> str | None:
@@ -240,8 +241,8 @@ def _edge(connection: sqlite3.Connection, listing: Listing[T], scan: Where, rows
 
 def _rows(
     connection: sqlite3.Connection, listing: Listing[T], scan: Where, keep: Where, edge: str | None, limit: int
-) -> list[T]:
-    """Newest first, down to `edge`."""
+) -> tuple[list[T], bool]:
+    """Newest first, down to `edge`; whether PAGE_BYTES_MAX of payload ended them earlier."""
     bounded: Where = Where(scan)
     if edge is not None:
         bounded.add(f"{listing.id} >= ?", edge)
@@ -249,8 +250,14 @@ def _rows(
         f"SELECT {listing.columns} FROM {listing.index}{listing.join} WHERE {bounded} AND {keep}"  # noqa: S608
         f" ORDER BY {listing.id} DESC LIMIT ?"
     )
-    found = connection.execute(statement, (*bounded.values, *keep.values, limit))
-    return [listing.make(row) for row in found]
+    rows: list[T] = []
+    size = 0
+    for found in connection.execute(statement, (*bounded.values, *keep.values, limit)):
+        rows.append(row := listing.make(found))
+        size += len(getattr(row, "data", b""))  # a delivery has none
+        if size > PAGE_BYTES_MAX:
+            return rows, True
+    return rows, False
 
 
 # -- text ----------------------------------------------------------------------------------------
@@ -269,7 +276,7 @@ def _search(connection: sqlite3.Connection, query: EventQuery, text: str, scan: 
     of_subject.add("e.subject = ?", text)
     page = _page(connection, EVENTS_OF_SUBJECT, of_subject, keep, query.limit)
     scan.add(f"e.id IN ({','.join('?' * len(named))})", *named)
-    also = _rows(connection, EVENTS, scan, keep, page.next_id, len(named)) if named else []
+    also = _rows(connection, EVENTS, scan, keep, page.next_id, len(named))[0] if named else []
     rows = sorted({event.id: event for event in (*page.rows, *also)}.values(), key=lambda e: e.id, reverse=True)
     more = len(rows) > query.limit
     shown = tuple(rows[: query.limit])
@@ -296,7 +303,10 @@ def _search_payloads(connection: sqlite3.Connection, scan: Where, keep: Where, l
     while True:
         started = time.monotonic()
         edge = _edge(connection, EVENTS, before, step)
-        rows += _rows(connection, EVENTS, before, keep, edge, limit + 1 - len(rows))
+        more, cut = _rows(connection, EVENTS, before, keep, edge, limit + 1 - len(rows))
+        rows += more
+        if cut:
+            return Page(rows=tuple(rows[:limit]), next_id=rows[:limit][-1].id)
         if len(rows) > limit:
             return Page(rows=tuple(rows[:limit]), next_id=rows[limit - 1].id)
         read, now = read + step, time.monotonic()
