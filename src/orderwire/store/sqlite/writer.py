@@ -20,6 +20,7 @@ from orderwire.store.base import AcceptItem, Claimed, Finish
 from orderwire.store.sqlite import hot, ordering
 
 # What one transaction takes at the most: the event loop stands still while its statements run.
+COMMIT_INTERVAL_S = 0.002  # at 1,000 events/s: a quarter less CPU; p99 7 and 11 ms against 27 and 131 without, noisy
 ROWS_PER_COMMIT_MAX = 1_000
 BYTES_PER_COMMIT_MAX = 16 * 1024 * 1024
 _NOT_NOW = {  # primary result codes: the caller may come back
@@ -78,6 +79,7 @@ class Writer:
         self._wake: asyncio.Event = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "orderwire-writer")
         self._stopping = False
+        self._next_commit_s = 0.0  # on the loop's clock
         self.commits = 0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -155,9 +157,18 @@ class Writer:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                await self._wait_for_company()
                 units = self._next_units()
                 await self._write(units)
                 self._resolve(units)
+
+    async def _wait_for_company(self) -> None:
+        """Commits begin COMMIT_INTERVAL_S apart: who comes alone does not wait, who come often share an fsync."""
+        loop = cast("asyncio.AbstractEventLoop", self._loop)
+        pause = self._next_commit_s - loop.time()
+        if pause > 0 and not self._stopping:
+            await asyncio.sleep(pause)
+        self._next_commit_s = loop.time() + COMMIT_INTERVAL_S
 
     def _next_units(self) -> list[Unit]:
         """As many as one transaction takes, at least one."""
