@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tests.api.node import ADMIN, running_node
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-EXAMPLES = os.environ.get("ORDERWIRE_FUZZ_EXAMPLES", "10")  # of each operation
+EXAMPLES = os.environ.get("ORDERWIRE_FUZZ_EXAMPLES", "5")  # of each operation
 
 
 @pytest.mark.slow

@@ -54,12 +54,9 @@ def _whole(value: object) -> object:
 Integer = Annotated[int, BeforeValidator(_whole)]
 Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 # Without what ends a line or speaks to a terminal (C0, C1, U+2028 and U+2029): names are listed and logged.
-OneLine = Annotated[
-    str,
-    Field(max_length=NAME_CHARS_MAX),
-    Like(r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$", "one line without control characters"),
-]
-Name = Annotated[OneLine, Field(min_length=1)]
+_ONE_LINE = Like(r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$", "one line without control characters")
+OneLine = Annotated[str, Field(max_length=NAME_CHARS_MAX), _ONE_LINE]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX), _ONE_LINE]
 TypeName = Annotated[
     str, Field(max_length=EVENT_TYPE_CHARS_MAX), Like(EVENT_TYPE_PATTERN, "an event type, e.g. order.created")
 ]
