@@ -10,8 +10,12 @@ import pytest
 
 from orderwire.errors import OrderwireError, Unavailable
 from orderwire.model import DeliveryStatus
-from tests.contracts.engines import Engine
+from tests.contracts.engines import ENGINES, Engine
 from tests.contracts.kit import Kit, ids
+
+# What only some engines promise is asked of those alone.
+ONE_PROCESS = [name for name, engine in ENGINES.items() if engine.one_process]
+COPIED_TO_A_FILE = [name for name, engine in ENGINES.items() if engine.copies_to_a_file]
 
 KILLED_AFTER_LINES = 200
 ROOT = Path(__file__).parent.parent.parent
@@ -83,9 +87,8 @@ async def test_ping_is_content_with_an_open_store_and_leaves_no_trace(kit: Kit) 
     assert await kit.store.load_config() == []
 
 
+@pytest.mark.parametrize("engine", ONE_PROCESS, indirect=True)
 async def test_a_second_open_of_the_same_place_is_refused_by_name(kit: Kit) -> None:
-    if not kit.engine.one_process:
-        pytest.skip("many processes share this engine")
     second = kit.engine.make(kit.place, kit.clock)
     with pytest.raises(OrderwireError) as refused:
         await second.open()
@@ -111,9 +114,8 @@ async def test_a_newer_schema_is_refused_and_left_alone(kit: Kit) -> None:
 # -- copies --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", COPIED_TO_A_FILE, indirect=True)
 async def test_a_backup_while_writing_is_a_consistent_copy_that_opens(kit: Kit, tmp_path: Path) -> None:
-    if not kit.engine.copies_to_a_file:
-        pytest.skip("this engine is copied by its own tools")
     await kit.put_many(2_000)
     stop = False
 
@@ -143,9 +145,8 @@ async def test_a_backup_while_writing_is_a_consistent_copy_that_opens(kit: Kit, 
     await copy.store.close()
 
 
+@pytest.mark.parametrize("engine", COPIED_TO_A_FILE, indirect=True)
 async def test_a_backup_never_overwrites(kit: Kit, tmp_path: Path) -> None:
-    if not kit.engine.copies_to_a_file:
-        pytest.skip("this engine is copied by its own tools")
     target = tmp_path / "copy.db"
     target.write_bytes(b"precious")
     with pytest.raises(OrderwireError):
